@@ -1,0 +1,87 @@
+create or replace function leasehold.create_queue(
+  p_queue text,
+  p_lease interval default null,
+  p_max_failures integer default null,
+  p_max_losses integer default null,
+  p_backoff_base interval default null,
+  p_backoff_max interval default null,
+  p_max_runtime interval default null,
+  p_time_to_live interval default null,
+  p_keep_completed interval default null,
+  p_keep_dead interval default null,
+  p_max_payload_bytes integer default null
+)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_writable();
+  if p_queue is null then
+    raise exception 'queue name must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  if octet_length(p_queue) not between 1 and 255 or p_queue ~ '[[:cntrl:]]' or p_queue ~ '^\s|\s$' then
+    raise exception 'queue name must have 1 to 255 bytes, no control characters and no space at its ends'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform
+    leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day'),
+    leasehold._require_number('max failures', p_max_failures, 1, 1000000),
+    leasehold._require_number('max losses', p_max_losses, 1, 1000000),
+    leasehold._require_span('backoff base', p_backoff_base, interval '0', interval '1 year'),
+    leasehold._require_span('backoff max', p_backoff_max, interval '0', interval '1 year'),
+    leasehold._require_span('keep completed', p_keep_completed, interval '0', interval '10 years'),
+    leasehold._require_span('keep dead', p_keep_dead, interval '0', interval '10 years'),
+    leasehold._require_number('max payload bytes', p_max_payload_bytes, 1, 104857600);
+  -- Zero takes a limit away again, which null, "leave it", cannot say.
+  perform
+    leasehold._require_span('max runtime', nullif(p_max_runtime, interval '0'), interval '1 second', interval '1 year'),
+    leasehold._require_span('time to live', nullif(p_time_to_live, interval '0'), interval '1 second', interval '10 years');
+
+  insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing;
+
+  update leasehold.queue as queue
+  set
+    lease_duration = coalesce(p_lease, queue.lease_duration),
+    max_failures = coalesce(p_max_failures, queue.max_failures),
+    max_losses = coalesce(p_max_losses, queue.max_losses),
+    backoff_base = coalesce(p_backoff_base, least(queue.backoff_base, p_backoff_max)),
+    backoff_max = coalesce(p_backoff_max, greatest(queue.backoff_max, p_backoff_base)),
+    max_runtime = nullif(coalesce(p_max_runtime, queue.max_runtime), interval '0'),
+    time_to_live = nullif(coalesce(p_time_to_live, queue.time_to_live), interval '0'),
+    keep_completed = coalesce(p_keep_completed, queue.keep_completed),
+    keep_dead = coalesce(p_keep_dead, queue.keep_dead),
+    max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
+    dropped_at = null
+  where queue.name = p_queue;
+
+  perform leasehold._ensure_finished_partitions();
+exception
+  when check_violation then
+    raise exception 'backoff base must not be longer than backoff max'
+      using errcode = 'invalid_parameter_value';
+end;
+$$;
+
+comment on function leasehold.create_queue(
+  text, interval, integer, integer, interval, interval, interval, interval, interval, interval, integer
+) is
+$doc$Creates a queue, or changes the defaults of one that exists.
+
+p_queue              its name: 1 to 255 bytes, no control characters
+p_lease              length of a lease, 1 second to 1 day; 60 seconds
+p_max_failures       the failure that makes a job dead, from 1; 10
+p_max_losses         the loss (the worker vanished) that makes a job dead, from 1; 3
+p_backoff_base       the delay after failure n is random between 0 and base * 2^(n-1); 1 second
+p_backoff_max        where that stops growing; 1 hour
+p_max_runtime        longest time one attempt may run, 1 second to 1 year, zero: for ever; for ever
+p_time_to_live       how long a due job may wait for a worker, 1 second to 10 years, zero: for ever; for ever
+p_keep_completed     how long completed and cancelled jobs are kept, zero: not at all; 1 day
+p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
+p_max_payload_bytes  largest payload as text; 1048576
+
+A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
+their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
+goes at the end of the day on which its time is up.
+Raises 22023. Safe to repeat.$doc$;

@@ -1,0 +1,49 @@
+create or replace function leasehold.enqueue(
+  p_queue text,
+  p_payload jsonb,
+  p_priority integer default 5,
+  p_run_at timestamptz default null,
+  p_delay interval default null,
+  p_dedup_key text default null,
+  p_dedup_window interval default interval '1 hour',
+  p_headers jsonb default null,
+  p_max_failures integer default null,
+  p_max_losses integer default null,
+  p_max_runtime interval default null,
+  p_time_to_live interval default null
+)
+  returns bigint
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (leasehold._enqueue(p_queue, array[row(
+    p_payload, p_headers, p_priority, p_run_at, p_delay, p_dedup_key, p_dedup_window,
+    p_max_failures, p_max_losses, p_max_runtime, p_time_to_live
+  )::leasehold._new_job]))[1];
+end;
+$$;
+
+comment on function leasehold.enqueue(
+  text, jsonb, integer, timestamptz, interval, text, interval, jsonb, integer, integer, interval, interval
+) is
+$doc$Adds a job to a queue, in the caller's transaction: it exists if and only if that commits.
+
+p_queue         the queue; create_queue makes one
+p_payload       what the handler gets: any JSON, at most 1 MiB as text by default
+p_priority      0 (first) to 9 (last)
+p_run_at        not before this instant; null: now
+p_delay         the same as a span from now, 0 to 10 years; excludes p_run_at
+p_dedup_key     1 to 255 bytes: while the key is taken, enqueueing it again returns the job that took it
+p_dedup_window  how long the key stays taken after the job has ended, counted from now, 0 to 1 year;
+                it is always taken while the job is live
+p_headers       an object for what is not the handler's business: trace ids, tenant
+p_max_failures  the failure that makes it dead, from 1; null: the queue's
+p_max_losses    the loss that makes it dead, from 1; null: the queue's
+p_max_runtime   longest time one attempt may run, 1 second to 1 year; null: the queue's
+p_time_to_live  how long it may wait for a worker once it is due, 1 second to 10 years; null: the queue's
+
+Returns the job id. Works at every isolation level.
+Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
+Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;

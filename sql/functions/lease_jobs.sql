@@ -1,0 +1,145 @@
+create or replace function leasehold.lease_jobs(
+  p_queues text[],
+  p_worker_id uuid,
+  p_limit integer default 1,
+  p_lease interval default null,
+  p_request_id uuid default null
+)
+  returns setof leasehold.leased_job
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+declare
+  v_queues leasehold.queue[];
+  v_queue leasehold.queue;
+  v_missing text;
+  v_now timestamptz;
+  v_epoch bigint;
+  v_left integer := p_limit;
+  v_leased integer;
+begin
+  perform leasehold._require_read_committed();
+  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
+    raise exception 'queues and worker id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  perform leasehold._require_limit(p_limit, 10000);
+  perform leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
+
+  select array_agg(queue order by array_position(p_queues, queue.name)) into v_queues
+  from leasehold.queue as queue
+  where queue.name = any (p_queues)
+    and queue.dropped_at is null;
+
+  if coalesce(cardinality(v_queues), 0) < cardinality(p_queues) then
+    select name into v_missing
+    from unnest(p_queues) as name
+    where not exists (select from unnest(v_queues) as queue where queue.name = name);
+    if found then
+      perform leasehold._queue(v_missing);
+    end if;
+  end if;
+
+  -- A call made before under this id is answered with the leases it made. One that is under way
+  -- is waited for at the unique key. A quiet poll writes nothing.
+  if p_request_id is not null then
+    if exists (
+      select
+      from unnest(v_queues) as queue
+      cross join lateral (
+        select from leasehold.ready as ready where ready.queue_id = queue.queue_id limit 1
+      ) as ready
+      where queue.paused_at is null
+    ) then
+      insert into leasehold.request (request_id, requested_at)
+      values (p_request_id, leasehold._now())
+      on conflict do nothing;
+      if not found then
+        return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+        return;
+      end if;
+    elsif exists (
+      select from leasehold.request as request where request.request_id = p_request_id
+    ) then
+      return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+      return;
+    end if;
+  end if;
+
+  v_now := leasehold._now();
+  v_epoch := leasehold._epoch();
+
+  foreach v_queue in array coalesce(v_queues, '{}') loop
+    exit when v_left = 0;
+    continue when v_queue.paused_at is not null;
+
+    return query
+    with picked as materialized (
+      select ready.ctid as row_address
+      from leasehold.ready as ready
+      where ready.queue_id = v_queue.queue_id
+        and (ready.live_until is null or ready.live_until > v_now)
+      order by ready.priority, ready.job_id
+      limit v_left
+      for update skip locked
+    ), gone as (
+      -- Rows of ready are never updated, so the address that was locked is the row.
+      delete from leasehold.ready as ready
+      where ready.ctid = any (array(select picked.row_address from picked))
+      returning ready.*
+    ), granted as materialized (
+      select
+        gone.job_id, gone.queue_id, gone.priority, gone.live_until,
+        gone.attempt + 1 as attempt, gone.failures, gone.losses, gone.releases,
+        v_epoch << 32 | gone.attempt + 1 as fence,
+        gen_random_uuid() as token,
+        coalesce(p_lease, v_queue.lease_duration) as duration,
+        coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+        job.enqueued_at, job.payload, job.headers
+      from gone
+      join leasehold.job as job on job.job_id = gone.job_id
+    ), leased as (
+      insert into leasehold.lease (
+        job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
+        worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
+      )
+      select
+        granted.job_id, granted.fence, v_now, v_now, v_now + granted.duration,
+        v_now + granted.max_runtime, granted.live_until, granted.token,
+        p_worker_id, p_request_id, granted.duration, granted.queue_id, granted.attempt,
+        granted.releases, granted.failures, granted.losses, granted.priority
+      from granted
+    )
+    select
+      granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
+      granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
+      granted.releases, checkpoint.data, granted.duration, granted.duration,
+      granted.max_runtime, granted.enqueued_at, v_now + granted.duration
+    from granted
+    left join leasehold.checkpoint as checkpoint
+      on granted.attempt > 1
+      and checkpoint.job_id = granted.job_id
+    order by granted.priority, granted.job_id;
+
+    get diagnostics v_leased = row_count;
+    v_left := v_left - v_leased;
+  end loop;
+end;
+$$;
+
+comment on function leasehold.lease_jobs(text[], uuid, integer, interval, uuid) is
+$doc$Leases jobs that can run now: never more than the limit, each to this caller alone.
+
+p_queues      queues to take from, the first before the second; within one by priority, then by age
+p_worker_id   the process that asks, a new uuid at every boot
+p_limit       most jobs to lease, 1 to 10000
+p_lease       length of the leases, 1 second to 1 day; null: each queue's default
+p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases
+
+Returns the jobs in the order of the line. Each has its token, to be shown by every later call.
+Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.
+Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;

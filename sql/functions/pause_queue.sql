@@ -1,0 +1,21 @@
+create or replace function leasehold.pause_queue(p_queue text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_writable(), leasehold._queue(p_queue);
+
+  update leasehold.queue as queue
+  set paused_at = coalesce(queue.paused_at, leasehold._now())
+  where queue.name = p_queue;
+end;
+$$;
+
+comment on function leasehold.pause_queue(text) is
+$doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are leased.
+
+p_queue  the queue to pause
+
+Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;

@@ -1,0 +1,92 @@
+create or replace function leasehold.reap_expired(p_limit integer default 1000)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_endings leasehold._ending[];
+  v_expired bigint[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 10000);
+  v_now := leasehold._now();
+
+  select array_agg(row(
+    verdict.held,
+    case
+      when verdict.cancelled then 'cancelled'
+      when verdict.overran then 'failed'
+      else 'expired'
+    end,
+    case when verdict.overran then 'max_runtime_exceeded' else 'lease_expired' end,
+    verdict.counted,
+    case
+      when verdict.cancelled then 'cancelled'
+      when verdict.reason is not null then 'dead'
+      when verdict.overran then 'scheduled'
+      else 'ready'
+    end,
+    coalesce(verdict.reason, (verdict.held).cancel_reason),
+    v_now + leasehold._backoff(verdict.backoff_base, verdict.backoff_max, (verdict.held).failures)
+  )::leasehold._ending)
+  into v_endings
+  from (
+    select
+      lapsed as held,
+      budget.backoff_base,
+      budget.backoff_max,
+      judged.cancelled,
+      judged.overran,
+      judged.counted,
+      case
+        when judged.cancelled then null
+        when lapsed.live_until <= v_now then 'ttl_expired'
+        when judged.overran and lapsed.failures + 1 >= budget.max_failures then 'max_runtime_exceeded'
+        when judged.overran then null
+        when judged.counted and lapsed.losses + 1 >= budget.max_losses then 'lease_expired'
+      end as reason
+    from leasehold._take_lapsed(v_now, p_limit) as lapsed
+    cross join lateral leasehold._budget(lapsed.job_id) as budget
+    cross join lateral (
+      select
+        lapsed.cancel_requested_at is not null as cancelled,
+        coalesce(lapsed.runs_until <= v_now, false) as overran,
+        lapsed.cancel_requested_at is null and (
+          coalesce(lapsed.runs_until <= v_now, false)
+          or not leasehold._excused(lapsed)
+        ) as counted
+    ) as judged
+  ) as verdict;
+
+  perform leasehold._end_attempts(v_endings);
+  perform leasehold._wake(array(
+    select (held).queue_id from unnest(v_endings) where destination = 'ready'
+  ));
+
+  v_expired := array(
+    select ready.job_id from leasehold.ready as ready where ready.live_until <= v_now limit p_limit
+  ) || array(
+    select scheduled.job_id from leasehold.scheduled as scheduled
+    where scheduled.live_until <= v_now limit p_limit
+  ) || array(
+    select blocked.job_id from leasehold.blocked as blocked
+    where blocked.live_until <= v_now limit p_limit
+  );
+  return coalesce(cardinality(v_endings), 0)
+    + cardinality(leasehold._withdraw(v_expired[1:p_limit], 'dead', 'ttl_expired'));
+end;
+$$;
+
+comment on function leasehold.reap_expired(integer) is
+$doc$Takes away leases that have expired, and ends waiting jobs whose time to live has passed.
+
+p_limit  most leases, and most waiting jobs, to take, 1 to 10000
+
+A lapsed job becomes ready again with one more loss; dead when its losses are spent (lease_expired) or its
+time to live has passed (ttl_expired); cancelled if a cancel was asked for; and where its longest runtime
+has passed it failed (max_runtime_exceeded). No loss is counted for a lease last renewed before the
+server started, or that lapsed while no worker could reach the database and whose worker is back.
+Returns how many it took. Any process may run it, several at once do no harm.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;

@@ -1,0 +1,65 @@
+create or replace function leasehold.register_worker(
+  p_worker_id uuid,
+  p_queues text[],
+  p_concurrency integer default null,
+  p_host text default null,
+  p_pid integer default null,
+  p_client_version text default null
+)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_last_seen timestamptz;
+begin
+  perform leasehold._require_read_committed();
+  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
+    raise exception 'worker id and queues must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  perform leasehold._require_number('number of queues', cardinality(p_queues), 0, 10000);
+  perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
+
+  v_now := leasehold._now();
+  select max(worker.heartbeat_at) into v_last_seen from leasehold.worker as worker;
+
+  -- The first worker to be seen after a silence in which leases lapsed says that it was an outage.
+  insert into leasehold.outage (started_at, ended_at)
+  select v_last_seen, v_now
+  where v_last_seen < v_now - interval '1 second'
+    and exists (
+      select
+      from leasehold.lease as lease
+      where lease.expires_at > v_last_seen
+        and lease.expires_at <= v_now
+    );
+
+  insert into leasehold.worker as worker (
+    worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues
+  )
+  values (
+    p_worker_id, v_now, v_now, p_pid, p_concurrency, left(p_host, 255), left(p_client_version, 255),
+    p_queues
+  )
+  on conflict (worker_id) do update
+  set
+    heartbeat_at = excluded.heartbeat_at, pid = excluded.pid, concurrency = excluded.concurrency,
+    host = excluded.host, client_version = excluded.client_version, queues = excluded.queues;
+end;
+$$;
+
+comment on function leasehold.register_worker(uuid, text[], integer, text, integer, text) is
+$doc$Says that a worker process is there. Called again, that it is still alive: as often as it heartbeats.
+
+p_worker_id       a new uuid at every boot, the one lease_jobs is called with
+p_queues          the queues it has handlers for
+p_concurrency     how many jobs it works on at once, 1 to 100000
+p_host            where it runs
+p_pid             its process id there
+p_client_version  the client it uses
+
+A worker that never registers may lease all the same; people do not see it, and an outage of the
+database counts as its loss.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;

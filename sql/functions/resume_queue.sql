@@ -1,0 +1,23 @@
+create or replace function leasehold.resume_queue(p_queue text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_writable(), leasehold._queue(p_queue);
+
+  update leasehold.queue as queue
+  set paused_at = null
+  where queue.name = p_queue;
+
+  perform leasehold._wake(array[(leasehold._queue(p_queue)).queue_id]);
+end;
+$$;
+
+comment on function leasehold.resume_queue(text) is
+$doc$Lets a paused queue be leased from again, and wakes its workers.
+
+p_queue  the queue to resume
+
+Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;

@@ -1,0 +1,27 @@
+-- Removes all that is known of finished or withdrawn jobs, and counts them.
+create or replace function leasehold._erase(p_job_ids bigint[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_erased integer;
+begin
+  delete from leasehold.attempt as attempt where attempt.job_id = any (p_job_ids);
+  delete from leasehold.checkpoint as checkpoint where checkpoint.job_id = any (p_job_ids);
+
+  with gone as (
+    delete from leasehold.job as job
+    where job.job_id = any (p_job_ids)
+    returning job.queue_id
+  ), counted as (
+    insert into leasehold.tally (queue_id, pruned)
+    select gone.queue_id, count(*) from gone group by gone.queue_id
+    returning pruned
+  )
+  select coalesce(sum(counted.pruned), 0) into v_erased from counted;
+
+  return v_erased;
+end;
+$$;

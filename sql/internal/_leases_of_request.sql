@@ -1,0 +1,23 @@
+-- The leases that an earlier lease_jobs call made and that are still current, in the order of the line.
+create or replace function leasehold._leases_of_request(
+  p_worker_id uuid,
+  p_request_id uuid
+)
+  returns setof leasehold.leased_job
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
+  select
+    lease.job_id, queue.name, lease.priority, job.payload, job.headers,
+    lease.token, lease.fence, lease.attempt, lease.failures, lease.losses,
+    lease.releases, checkpoint.data, lease.duration, lease.expires_at - leasehold._now(),
+    lease.runs_until - lease.leased_at, job.enqueued_at, lease.expires_at
+  from leasehold.lease as lease
+  join leasehold.job as job on job.job_id = lease.job_id
+  join leasehold.queue as queue on queue.queue_id = lease.queue_id
+  left join leasehold.checkpoint as checkpoint on checkpoint.job_id = lease.job_id
+  where lease.request_id = p_request_id
+    and lease.worker_id = p_worker_id
+  order by lease.priority, lease.job_id
+$$;

@@ -1,0 +1,18 @@
+-- SKIP LOCKED and re-checking after a lock wait work at READ COMMITTED only: elsewhere
+-- PostgreSQL answers 40001 at random moments. Better one clear error before any lock.
+create or replace function leasehold._require_read_committed()
+  returns void
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'leasehold works at read committed, this transaction is %',
+      current_setting('transaction_isolation')
+      using errcode = 'LH006',
+        hint = 'Begin the transaction with "isolation level read committed"; enqueue alone works at every level.';
+  end if;
+  perform leasehold._require_writable();
+end;
+$$;

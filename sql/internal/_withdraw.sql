@@ -1,0 +1,70 @@
+-- Takes jobs that are not leased out of their position: finished with an outcome, or, where the
+-- outcome is null, erased. Returns the ids it found there; a job that was leased meanwhile is not.
+create or replace function leasehold._withdraw(
+  p_job_ids bigint[],
+  p_outcome text,
+  p_reason text
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_jobs leasehold.finished[];
+  v_job_ids bigint[];
+begin
+  with wanted as materialized (
+    select job.job_id, job.queue_id, job.priority
+    from leasehold.job as job
+    where job.job_id = any (p_job_ids)
+    order by job.job_id
+  ), from_scheduled as (
+    delete from leasehold.scheduled as scheduled
+    using wanted
+    where scheduled.queue_id = wanted.queue_id
+      and scheduled.job_id = wanted.job_id
+    returning scheduled.*
+  ), from_ready as (
+    delete from leasehold.ready as ready
+    using wanted
+    where ready.queue_id = wanted.queue_id
+      and ready.priority = wanted.priority
+      and ready.job_id = wanted.job_id
+    returning ready.*
+  ), from_blocked as (
+    delete from leasehold.blocked as blocked
+    using wanted
+    where blocked.queue_id = wanted.queue_id
+      and blocked.job_id = wanted.job_id
+    returning blocked.*
+  ), withdrawn as (
+    select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    from from_scheduled
+    union all
+    select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    from from_ready
+    union all
+    select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    from from_blocked
+  )
+  select
+    array_agg(row(
+      job_id, leasehold._now(), null, null, live_until, null, null, queue_id, attempt, releases, failures,
+      losses, priority, false, p_outcome, left(p_reason, 16384), null
+    )::leasehold.finished),
+    array_agg(job_id)
+  into v_jobs, v_job_ids
+  from withdrawn;
+
+  if v_job_ids is null then
+    return '{}';
+  end if;
+  if p_outcome is null then
+    perform leasehold._erase(v_job_ids);
+  else
+    perform leasehold._finish(v_jobs);
+  end if;
+  return v_job_ids;
+end;
+$$;

@@ -1,0 +1,10 @@
+create type leasehold.tick_answer as (
+  reaped integer,
+  promoted integer,
+  pruned integer,
+  next_due_in interval
+);
+
+comment on type leasehold.tick_answer is
+$doc$What one round of maintenance did. next_due_in is the span until the next scheduled job is due,
+zero where more waits already, null where none is scheduled.$doc$;
