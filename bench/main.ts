@@ -1,0 +1,74 @@
+import { parseArgs } from 'node:util';
+import { sqlDrain } from './sql-drain.ts';
+import type { Benchmark } from './support/benchmark.ts';
+import { describeEnvironment, toJson, toText } from './support/report.ts';
+import { type Database, Server } from './support/server.ts';
+
+const BENCHMARKS: readonly Benchmark[] = [sqlDrain];
+
+const USAGE = `usage: npm run bench -- <name>… [--quick] [--json]
+
+${BENCHMARKS.map(({ name, work }) => `  ${name.padEnd(14)} ${work}`).join('\n')}
+  all            every one of them
+
+  --quick        less work and fewer rounds: to see that it runs, not to quote
+  --json         nothing but the closing JSON line on standard output
+
+An embedded PostgreSQL is started for the run; DATABASE_URL names another.`;
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const chosen = choose(positionals);
+  if (values.help || chosen === undefined || chosen.length === 0) {
+    console.error(USAGE);
+    process.exitCode = values.help ? 0 : 2;
+    return;
+  }
+  const server = await Server.start();
+  try {
+    const env = await describeEnvironment(server);
+    for (const benchmark of chosen) await run(benchmark, server, env, values);
+  } finally {
+    await server.stop();
+  }
+}
+
+function choose(names: readonly string[]): readonly Benchmark[] | undefined {
+  if (names.includes('all')) return BENCHMARKS;
+  const found = names.map((name) => BENCHMARKS.find((benchmark) => benchmark.name === name));
+  return found.every((benchmark) => benchmark !== undefined) ? found : undefined;
+}
+
+async function run(
+  benchmark: Benchmark,
+  server: Server,
+  env: Record<string, unknown>,
+  { quick, json }: { readonly quick: boolean; readonly json: boolean },
+): Promise<void> {
+  const databases: Database[] = [];
+  try {
+    const outcome = await benchmark.run({
+      server,
+      quick,
+      log: (line) => console.error(`${benchmark.name}  ${line}`),
+      createDatabase: async () => {
+        const database = await server.createDatabase();
+        databases.push(database);
+        return database;
+      },
+    });
+    if (!json) console.log(toText(benchmark, outcome));
+    console.log(toJson(benchmark, outcome, { ...env, quick }));
+  } finally {
+    for (const database of databases) await database.drop();
+  }
+}
+
+await main();

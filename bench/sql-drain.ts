@@ -1,0 +1,198 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import type { Benchmark, BenchmarkContext, Outcome } from './support/benchmark.ts';
+import { alternate, type Side } from './support/rounds.ts';
+import type { Database } from './support/server.ts';
+
+const CONNECTIONS = 4;
+const BATCH = 500;
+const FILL_BATCH = 5_000;
+
+/** The functions against the least SQL that could do the same work. */
+export const sqlDrain: Benchmark = {
+  name: 'sql-drain',
+  work: `lease and complete in batches of ${BATCH} over ${CONNECTIONS} connections, through SQL alone`,
+  async run(context: BenchmarkContext): Promise<Outcome> {
+    const jobs = context.quick ? 50_000 : 100_000;
+    const rounds = context.quick ? 3 : 9;
+    const database = await context.createDatabase();
+    await database.install();
+    const sides = [
+      await drainSide(database, jobs, floor),
+      await drainSide(database, jobs, leasehold('leasehold', '0')),
+      await drainSide(database, jobs, leasehold('leasehold_kept', '1 day')),
+    ];
+    const figures = await alternate(sides, rounds, context.log);
+    const ofFloor = (name: string): number => (figures[name] ?? 0) / (figures.floor ?? 0);
+    return {
+      rounds,
+      unit: 'jobs/s',
+      figures,
+      ratios: {
+        ratio_floor: ofFloor('leasehold'),
+        ratio_floor_kept: ofFloor('leasehold_kept'),
+      },
+      target: { ratio_floor: '>= 0.7', ratio_floor_kept: '>= 0.55' },
+    };
+  },
+};
+
+/** A way to do the work. Each drains its own jobs from the first to the last. */
+interface Contender {
+  readonly name: string;
+  /** Makes what the jobs stand in, once. */
+  create(client: pg.Client): Promise<unknown>;
+  fill(client: pg.Client, count: number): Promise<unknown>;
+  /** What one connection repeats until it answers that it found nothing: the ids it completed. */
+  step(client: pg.Client): () => Promise<readonly string[]>;
+  /** How many jobs are left, done or not, where none should be. */
+  leftovers(client: pg.Client): Promise<number>;
+  /** Clears what a round leaves behind on purpose. */
+  clear(client: pg.Client): Promise<unknown>;
+}
+
+async function drainSide(database: Database, jobs: number, contender: Contender): Promise<Side> {
+  const admin = await database.connect();
+  const clients = await Promise.all(Array.from({ length: CONNECTIONS }, () => database.connect()));
+  await contender.create(admin);
+  return {
+    name: contender.name,
+    async measure() {
+      await contender.clear(admin);
+      await admin.query('checkpoint');
+      for (let filled = 0; filled < jobs; filled += FILL_BATCH) {
+        await contender.fill(admin, Math.min(FILL_BATCH, jobs - filled));
+      }
+      await admin.query('vacuum (analyze)');
+      const steps = clients.map((client) => contender.step(client));
+
+      const start = performance.now();
+      const done = await Promise.all(steps.map(repeat));
+      const seconds = (performance.now() - start) / 1000;
+
+      await verify(contender, admin, done.flat(), jobs);
+      return jobs / seconds;
+    },
+  };
+}
+
+async function repeat(step: () => Promise<readonly string[]>): Promise<string[]> {
+  const done: string[] = [];
+  for (;;) {
+    const ids = await step();
+    if (ids.length === 0) return done;
+    for (const id of ids) done.push(id);
+  }
+}
+
+/** A figure counts only if every job was done, once, and nothing is left. */
+async function verify(
+  contender: Contender,
+  admin: pg.Client,
+  done: readonly string[],
+  jobs: number,
+): Promise<void> {
+  const distinct = new Set(done).size;
+  const left = await contender.leftovers(admin);
+  if (done.length !== jobs || distinct !== jobs || left !== 0) {
+    throw new Error(
+      `${contender.name} did ${done.length} jobs, ${distinct} different ones, of ${jobs}; ${left} are left`,
+    );
+  }
+}
+
+/** No token, no attempt, no expiry, no order of answers: what dies while it works is lost. */
+const floor: Contender = {
+  name: 'floor',
+  create: (client) =>
+    client.query(`
+      create table floor_job (
+        job_id bigint generated always as identity primary key,
+        leased_at timestamptz,
+        payload jsonb not null
+      ) with (
+        autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0
+      );
+      create index on floor_job (job_id) where leased_at is null`),
+  fill: (client, count) =>
+    client.query(
+      `insert into floor_job (payload)
+       select jsonb_build_object('number', number) from generate_series(1, $1::integer) as number`,
+      [count],
+    ),
+  step: (client) => async () => {
+    const { rows } = await client.query<{ job_id: string }>(
+      `update floor_job set leased_at = now()
+       where job_id = any (array(
+         select job_id from floor_job
+         where leased_at is null
+         order by job_id
+         limit $1
+         for update skip locked
+       ))
+       returning job_id, payload`,
+      [BATCH],
+    );
+    const ids = rows.map((row) => row.job_id);
+    if (ids.length > 0) {
+      await client.query('delete from floor_job where job_id = any ($1::bigint[])', [ids]);
+    }
+    return ids;
+  },
+  leftovers: (client) => count(client, 'select count(*) from floor_job'),
+  clear: (client) => client.query('truncate floor_job'),
+};
+
+/** The public functions, called as a client calls them. */
+function leasehold(queue: string, keepCompleted: string): Contender {
+  return {
+    name: queue,
+    create: (client) =>
+      client.query('select leasehold.create_queue($1, p_keep_completed => $2)', [
+        queue,
+        keepCompleted,
+      ]),
+    fill: (client, count) =>
+      client.query(
+        `select leasehold.enqueue_many($1, jsonb_agg(
+           jsonb_build_object('payload', jsonb_build_object('number', number))
+         ))
+         from generate_series(1, $2::integer) as number`,
+        [queue, count],
+      ),
+    step: (client) => {
+      const worker = randomUUID();
+      return async () => {
+        const { rows } = await client.query<{ job_id: string; token: string }>(
+          `select job_id, payload, token
+           from leasehold.lease_jobs(array[$1], $2, p_limit => $3, p_request_id => $4)`,
+          [queue, worker, BATCH, randomUUID()],
+        );
+        if (rows.length === 0) return [];
+        const answer = await client.query<{ job_id: string; status: string }>(
+          'select job_id, status from leasehold.complete_many($1::bigint[], $2::uuid[])',
+          [rows.map((row) => row.job_id), rows.map((row) => row.token)],
+        );
+        return answer.rows.filter((row) => row.status === 'completed').map((row) => row.job_id);
+      };
+    },
+    leftovers: (client) =>
+      count(
+        client,
+        `select scheduled + ready + blocked + leased + dead + cancelled
+         from leasehold.queue_stats($1)`,
+        [queue],
+      ),
+    clear: (client) =>
+      client.query(
+        'truncate leasehold.finished, leasehold.job, leasehold.ready, leasehold.lease, leasehold.request',
+      ),
+  };
+}
+
+async function count(client: pg.Client, query: string, values: unknown[] = []): Promise<number> {
+  const { rows } = await client.query({ text: query, values, rowMode: 'array' });
+  return Number((rows[0] as unknown[] | undefined)?.[0]);
+}

@@ -1,0 +1,13 @@
+/** The middle of the values; of an even number of them the mean of the middle two. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((one, other) => one - other);
+  const upper = sorted[sorted.length >> 1];
+  const lower = sorted[(sorted.length - 1) >> 1];
+  if (upper === undefined || lower === undefined) throw new Error('no values to take a median of');
+  return (lower + upper) / 2;
+}
+
+/** A number with as many digits as mean something in a benchmark. */
+export function rounded(value: number): number {
+  return Number(value.toPrecision(3));
+}
