@@ -3,7 +3,12 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['tests-ts/**/*.test.ts'],
-    // Runs from node_modules when the clone lies in a dot folder or a temporary one.
-    root: import.meta.dirname,
+    globalSetup: ['tests-ts/support/global-setup.ts'],
+    // Tests wait for what they wait for; these limits are for the ones that would wait for ever.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 30_000,
+    // Most of their time goes by in the database, so there may be more of them than cores.
+    maxWorkers: 3,
   },
 });
