@@ -14,6 +14,8 @@ export interface MigrateOptions {
   readonly onEvent?: (event: MigrateEvent) => void;
   /** Gives up waiting for the next attempt. @default never */
   readonly signal?: AbortSignal;
+  /** Folder of the migrations. @default the packaged ones @internal */
+  readonly dir?: string;
 }
 
 export type MigrateEvent =
@@ -30,7 +32,10 @@ export interface MigrateResult {
   readonly applied: readonly string[];
 }
 
-const DEFAULTS = { lockTimeoutMs: 2_000, maxAttempts: 20 } as const;
+/** The packaged migrations: SQL files in the order of their numbers. */
+export const MIGRATIONS_DIR = join(PACKAGE_ROOT, 'migrations');
+
+const DEFAULTS = { lockTimeoutMs: 2_000, maxAttempts: 20, dir: MIGRATIONS_DIR } as const;
 
 const BACKOFF_MS = { first: 250, longest: 10_000 } as const;
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -41,9 +46,6 @@ const LOCK_NOT_AVAILABLE = '55P03';
 /** Any number, as long as an application's own node-pg-migrate has another. */
 const ADVISORY_LOCK = 5_193_764_281;
 
-/** The packaged migrations: SQL files in the order of their numbers. */
-export const MIGRATIONS_DIR = join(PACKAGE_ROOT, 'migrations');
-
 /**
  * Brings schema `leasehold` to this package's version, in one transaction: all of it or nothing.
  *
@@ -53,30 +55,27 @@ export const MIGRATIONS_DIR = join(PACKAGE_ROOT, 'migrations');
  * times, or at once when anything else is wrong.
  */
 export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
-  const { lockTimeoutMs, maxAttempts } = { ...DEFAULTS, ...options };
-  const client = await connect(options.connection, lockTimeoutMs);
-  try {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const applied = await apply(client, MIGRATIONS_DIR);
-        for (const name of applied) options.onEvent?.({ type: 'migration:applied', name });
-        return { applied };
-      } catch (error) {
-        if (!isLockNotAvailable(error) || attempt >= maxAttempts) throw error;
-        const retryInMs = backoffMs(attempt);
-        options.onEvent?.({ type: 'migration:postponed', attempt, retryInMs, cause: error });
-        await sleep(retryInMs, undefined, options.signal ? { signal: options.signal } : {});
-      }
+  const { connection, dir, lockTimeoutMs, maxAttempts } = { ...DEFAULTS, ...options };
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const applied = await tryOnce(connection, dir, lockTimeoutMs);
+      for (const name of applied) options.onEvent?.({ type: 'migration:applied', name });
+      return { applied };
+    } catch (error) {
+      if (!isLockNotAvailable(error) || attempt >= maxAttempts) throw error;
+      const retryInMs = backoffMs(attempt);
+      options.onEvent?.({ type: 'migration:postponed', attempt, retryInMs, cause: error });
+      await sleep(retryInMs, undefined, options.signal ? { signal: options.signal } : {});
     }
-  } finally {
-    await client.end();
   }
 }
 
-async function connect(
+/** On a connection of its own, whose end gives up every lock, however far the attempt came. */
+async function tryOnce(
   connection: string | pg.ClientConfig,
+  dir: string,
   lockTimeoutMs: number,
-): Promise<pg.Client> {
+): Promise<string[]> {
   const client = new pg.Client({
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     application_name: 'leasehold migrate',
@@ -84,15 +83,19 @@ async function connect(
   });
   // A lost connection is reported by the query it interrupts; without a listener it ends the process.
   client.on('error', () => undefined);
-  await client.connect();
-  await client.query(
-    `select
-       pg_catalog.set_config('lock_timeout', $1, false),
-       pg_catalog.set_config('statement_timeout', '0', false),
-       pg_catalog.set_config('default_transaction_isolation', 'read committed', false)`,
-    [`${lockTimeoutMs}ms`],
-  );
-  return client;
+  try {
+    await client.connect();
+    await client.query(
+      `select
+         pg_catalog.set_config('lock_timeout', $1, false),
+         pg_catalog.set_config('statement_timeout', '0', false),
+         pg_catalog.set_config('default_transaction_isolation', 'read committed', false)`,
+      [`${lockTimeoutMs}ms`],
+    );
+    return await apply(client, dir);
+  } finally {
+    await client.end();
+  }
 }
 
 async function apply(client: pg.Client, dir: string): Promise<string[]> {
@@ -102,6 +105,7 @@ async function apply(client: pg.Client, dir: string): Promise<string[]> {
     dbClient: client,
     dir,
     direction: 'up',
+    singleTransaction: true,
     migrationsSchema: 'leasehold',
     createMigrationsSchema: true,
     migrationsTable: 'migration',

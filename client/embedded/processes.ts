@@ -94,8 +94,10 @@ export async function startOf(pid: number): Promise<string | undefined> {
     return (await run('ps', ['-o', 'lstart=', '-p', String(pid)])).stdout.trim();
   }
   const status = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  // The second field is the program's name in brackets, which may hold anything; the 22nd is the start.
-  return status.slice(status.lastIndexOf(')') + 2).split(' ')[19];
+  // The second field is the program's name in brackets, which may hold anything; the third is the
+  // state, Z for one that has ended and that nobody asked about yet; the 22nd is the start.
+  const [state, ...fields] = status.slice(status.lastIndexOf(')') + 2).split(' ');
+  return state === 'Z' ? undefined : fields[18];
 }
 
 export function isAlive(pid: number): boolean {
