@@ -1,0 +1,3640 @@
+-- generated from sql/ by npm run migration:refresh; edit above this line only
+
+-- begin sql/schema.sql
+create schema if not exists leasehold;
+
+comment on schema leasehold is
+$doc$A job queue for long-running work: jobs are leased, renewed by heartbeats, completed.
+Everything is done by calling the functions; the tables are theirs alone.$doc$;
+-- end sql/schema.sql
+
+-- begin sql/internal/_now.sql
+-- The only clock. A body of SQL standard form is inlined, so it costs nothing,
+-- and a test may replace it inside its own transaction.
+create or replace function leasehold._now()
+  returns timestamptz
+  language sql
+  volatile
+  parallel safe
+return pg_catalog.clock_timestamp();
+-- end sql/internal/_now.sql
+
+-- begin sql/tables/queue.sql
+create table leasehold.queue (
+  queue_id integer generated always as identity primary key,
+  name text not null,
+  lease_duration interval not null default interval '60 seconds',
+  max_failures integer not null default 10,
+  max_losses integer not null default 3,
+  backoff_base interval not null default interval '1 second',
+  backoff_max interval not null default interval '1 hour',
+  max_runtime interval,
+  time_to_live interval,
+  keep_completed interval not null default interval '1 day',
+  keep_dead interval not null default interval '30 days',
+  max_payload_bytes integer not null default 1048576,
+  paused_at timestamptz,
+  dropped_at timestamptz,
+  created_at timestamptz not null default pg_catalog.clock_timestamp(),
+  constraint queue_name_is_unique unique (name),
+  constraint queue_backoff_grows check (backoff_base <= backoff_max)
+);
+
+comment on table leasehold.queue is
+$doc$A named stream of jobs with its defaults. A job that names no value of its own follows
+the queue, also when the queue's default changes later.$doc$;
+
+comment on column leasehold.queue.queue_id is 'what the narrow tables carry instead of the name';
+comment on column leasehold.queue.lease_duration is 'length of a lease when lease_jobs names none';
+comment on column leasehold.queue.max_failures is 'the failure that makes a job dead: the tenth by default';
+comment on column leasehold.queue.max_losses is 'the loss that makes a job dead: the third by default';
+comment on column leasehold.queue.backoff_base is 'upper end of the random delay after the first failure; doubles with each';
+comment on column leasehold.queue.backoff_max is 'where the delay stops doubling';
+comment on column leasehold.queue.max_runtime is 'longest time one attempt may run; null: for ever';
+comment on column leasehold.queue.time_to_live is 'how long a due job may wait for a worker; null: for ever';
+comment on column leasehold.queue.keep_completed is 'how long completed and cancelled jobs are kept; zero: not at all';
+comment on column leasehold.queue.keep_dead is 'how long dead jobs are kept; zero: not at all';
+comment on column leasehold.queue.paused_at is 'while set, nothing of this queue is leased; running jobs go on';
+comment on column leasehold.queue.dropped_at is
+  'set by drop_queue. The row stays, so that finished jobs keep their queue''s name and a racing enqueue finds its end in prune';
+-- end sql/tables/queue.sql
+
+-- begin sql/tables/job.sql
+create table leasehold.job (
+  job_id bigint generated always as identity primary key,
+  enqueued_at timestamptz not null,
+  queue_id integer not null,
+  priority smallint not null,
+  generation smallint not null default 1,
+  max_failures integer,
+  max_losses integer,
+  max_runtime interval,
+  payload jsonb not null,
+  headers jsonb,
+  dedup_key text,
+  constraint job_priority_in_range check (priority between 0 and 9)
+);
+
+comment on table leasehold.job is
+$doc$One piece of work, written once at enqueue and read at every lease. Where it stands in line
+is not here: a narrow row in scheduled, ready, blocked, lease or finished says that.
+No foreign key leads to queue: a hot parent row would gather every writer's lock.$doc$;
+
+comment on column leasehold.job.priority is '0 is first, 9 is last';
+comment on column leasehold.job.generation is 'how often the job began anew: 1, and one more with every redrive';
+comment on column leasehold.job.max_failures is 'null: the queue''s';
+comment on column leasehold.job.max_losses is 'null: the queue''s';
+comment on column leasehold.job.max_runtime is 'null: the queue''s';
+comment on column leasehold.job.headers is 'what the enqueuer says about the job, an object: trace ids, tenant, content type';
+-- end sql/tables/job.sql
+
+-- begin sql/tables/scheduled.sql
+create table leasehold.scheduled (
+  job_id bigint not null,
+  run_at timestamptz not null,
+  live_until timestamptz,
+  queue_id integer not null,
+  attempt integer not null,
+  releases integer not null,
+  failures integer not null,
+  losses integer not null,
+  priority smallint not null,
+  primary key (queue_id, job_id)
+) with (
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 1000,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+create index scheduled_promote_due_idx on leasehold.scheduled (run_at);
+create index scheduled_reap_expired_idx on leasehold.scheduled (live_until) where live_until is not null;
+
+comment on table leasehold.scheduled is
+  'Jobs that may not run before run_at: enqueued for later, waiting after a failure, or released with a delay.';
+comment on index leasehold.scheduled_promote_due_idx is 'promote_due finds what has become due';
+comment on index leasehold.scheduled_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed';
+comment on column leasehold.scheduled.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on column leasehold.scheduled.attempt is 'leases so far';
+-- end sql/tables/scheduled.sql
+
+-- begin sql/tables/ready.sql
+create table leasehold.ready (
+  job_id bigint not null,
+  live_until timestamptz,
+  token uuid,
+  queue_id integer not null,
+  attempt integer not null,
+  releases integer not null,
+  failures integer not null,
+  losses integer not null,
+  priority smallint not null,
+  constraint ready_lease_jobs_idx primary key (queue_id, priority, job_id)
+) with (
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 1000,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+create index ready_reap_expired_idx on leasehold.ready (live_until) where live_until is not null;
+
+comment on table leasehold.ready is
+$doc$Jobs that may run now, and no others: lease_jobs is one walk of its key, whatever waits elsewhere.
+A job that comes back keeps its job_id, so it runs before later ones of its priority.$doc$;
+comment on index leasehold.ready_lease_jobs_idx is 'lease_jobs walks it in the order of the line';
+comment on index leasehold.ready_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed';
+comment on column leasehold.ready.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on column leasehold.ready.token is
+  'the newest token, of a lease that was reaped: honoured until somebody leases the job; null: none is';
+comment on column leasehold.ready.attempt is 'leases so far';
+-- end sql/tables/ready.sql
+
+-- begin sql/tables/blocked.sql
+create table leasehold.blocked (
+  job_id bigint not null,
+  live_until timestamptz,
+  queue_id integer not null,
+  attempt integer not null,
+  releases integer not null,
+  failures integer not null,
+  losses integer not null,
+  priority smallint not null,
+  primary key (queue_id, job_id)
+) with (
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 1000,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+comment on table leasehold.blocked is
+  'Jobs that are due but wait for a group, a limit or another job. Nothing moves jobs here yet; everything that lists, cancels or purges knows them.';
+comment on column leasehold.blocked.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on column leasehold.blocked.attempt is 'leases so far';
+-- end sql/tables/blocked.sql
+
+-- begin sql/tables/lease.sql
+create table leasehold.lease (
+  job_id bigint not null,
+  fence bigint not null,
+  leased_at timestamptz not null,
+  heartbeat_at timestamptz not null,
+  expires_at timestamptz not null,
+  runs_until timestamptz,
+  live_until timestamptz,
+  cancel_requested_at timestamptz,
+  token uuid not null,
+  worker_id uuid not null,
+  request_id uuid,
+  duration interval not null,
+  queue_id integer not null,
+  attempt integer not null,
+  releases integer not null,
+  failures integer not null,
+  losses integer not null,
+  priority smallint not null,
+  cancel_reason text,
+  constraint lease_is_the_only_one_of_its_job primary key (job_id)
+) with (
+  fillfactor = 50,
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 1000,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+comment on table leasehold.lease is
+$doc$Jobs somebody works on. The primary key is guarantee G2: a job has one current lease.
+No index knows a column that a heartbeat changes and pages are half empty, so renewals stay on their page.$doc$;
+comment on index leasehold.lease_is_the_only_one_of_its_job is 'every function that is shown a token finds its lease here';
+comment on column leasehold.lease.fence is 'epoch of the server in the high 32 bits, attempt in the low: grows with every lease of the job';
+comment on column leasehold.lease.heartbeat_at is 'last sign of life for this job';
+comment on column leasehold.lease.runs_until is 'leased_at plus the longest runtime; renewals stop one lease length later; null: never';
+comment on column leasehold.lease.live_until is 'time to live, decides only when the lease expires';
+comment on column leasehold.lease.token is 'proof of the lease, known to its holder alone';
+comment on column leasehold.lease.request_id is 'the lease_jobs call that made it, so that the call can be repeated';
+comment on column leasehold.lease.duration is 'length asked for at lease time, added to now by a heartbeat';
+comment on column leasehold.lease.attempt is 'leases so far, this one included';
+-- end sql/tables/lease.sql
+
+-- begin sql/tables/finished.sql
+create table leasehold.finished (
+  job_id bigint not null,
+  finished_at timestamptz not null,
+  keep_until timestamptz not null,
+  leased_at timestamptz,
+  live_until timestamptz,
+  token uuid,
+  worker_id uuid,
+  queue_id integer not null,
+  attempt integer not null,
+  releases integer not null,
+  failures integer not null,
+  losses integer not null,
+  priority smallint not null,
+  late boolean not null default false,
+  outcome text not null,
+  reason text,
+  result jsonb,
+  constraint finished_outcome_is_known check (outcome in ('completed', 'dead', 'cancelled'))
+) partition by range (keep_until);
+
+create table leasehold.finished_default partition of leasehold.finished default;
+
+create index finished_job_idx on leasehold.finished (queue_id, job_id);
+
+comment on table leasehold.finished is
+$doc$Jobs that have ended, partitioned by the day (UTC) after which they go, so that completed and dead
+jobs of any retention leave by dropping a table. Payload, attempts and checkpoint go with them.$doc$;
+comment on index leasehold.finished_job_idx is 'job, peek and every repeated call find the end of a job here';
+comment on table leasehold.finished_default is 'takes rows for whose day prune has made no partition yet';
+comment on column leasehold.finished.token is
+  'the token that ended it; null: no holder did. The same call with the same token is answered from here';
+comment on column leasehold.finished.late is 'completed after the lease had expired, before anybody else leased the job';
+comment on column leasehold.finished.reason is 'why dead or cancelled';
+-- end sql/tables/finished.sql
+
+-- begin sql/tables/attempt.sql
+create table leasehold.attempt (
+  job_id bigint not null,
+  fence bigint not null,
+  leased_at timestamptz not null,
+  heartbeat_at timestamptz not null,
+  expires_at timestamptz not null,
+  ended_at timestamptz not null,
+  runs_until timestamptz,
+  token uuid not null,
+  worker_id uuid not null,
+  duration interval not null,
+  attempt integer not null,
+  counted boolean not null,
+  outcome text not null,
+  error text,
+  primary key (job_id, attempt),
+  constraint attempt_outcome_is_known
+    check (outcome in ('failed', 'expired', 'released', 'dead_lettered', 'cancelled'))
+);
+
+comment on table leasehold.attempt is
+$doc$Every attempt that did not end in success, kept as long as its job. It answers repeated calls,
+and holds what a late heartbeat needs to take a reaped lease back.$doc$;
+comment on column leasehold.attempt.counted is 'whether it spent a failure or a loss';
+comment on column leasehold.attempt.error is 'what the handler or the caller said, cut to 16,384 characters';
+-- end sql/tables/attempt.sql
+
+-- begin sql/tables/checkpoint.sql
+create table leasehold.checkpoint (
+  job_id bigint primary key,
+  saved_at timestamptz not null,
+  attempt integer not null,
+  data jsonb not null
+);
+
+comment on table leasehold.checkpoint is
+  'What the handler saved last, for the next attempt to resume from. Apart from lease, so that plain renewals stay narrow.';
+comment on column leasehold.checkpoint.attempt is 'the attempt that saved it';
+-- end sql/tables/checkpoint.sql
+
+-- begin sql/tables/dedup.sql
+create table leasehold.dedup (
+  job_id bigint not null,
+  expires_at timestamptz not null,
+  queue_id integer not null,
+  dedup_key text not null,
+  constraint dedup_key_is_taken_once_a_queue primary key (queue_id, dedup_key)
+);
+
+comment on table leasehold.dedup is
+  'Keys that enqueue has seen: taken until expires_at, and in any case while their job is live.';
+comment on index leasehold.dedup_key_is_taken_once_a_queue is 'enqueue finds the job of a key; two at once wait for each other here';
+-- end sql/tables/dedup.sql
+
+-- begin sql/tables/request.sql
+create table leasehold.request (
+  request_id uuid primary key,
+  requested_at timestamptz not null
+) with (
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 10000
+);
+
+comment on table leasehold.request is
+$doc$lease_jobs calls of the last minutes. A call that is repeated finds itself here and returns
+the leases it made; one that runs twice at once waits here for its twin.$doc$;
+-- end sql/tables/request.sql
+
+-- begin sql/tables/worker.sql
+create table leasehold.worker (
+  worker_id uuid primary key,
+  started_at timestamptz not null,
+  heartbeat_at timestamptz not null,
+  pid integer,
+  concurrency integer,
+  host text,
+  client_version text,
+  queues text[] not null
+) with (fillfactor = 50);
+
+comment on table leasehold.worker is
+  'Processes that lease, a new id at every boot. Tells people who serves what, and the reaper who survived an outage.';
+comment on column leasehold.worker.queues is 'the queues it has handlers for';
+comment on column leasehold.worker.heartbeat_at is 'last sign of life of the process, whether it holds jobs or not';
+-- end sql/tables/worker.sql
+
+-- begin sql/tables/outage.sql
+create table leasehold.outage (
+  started_at timestamptz not null,
+  ended_at timestamptz not null,
+  constraint outage_ends_after_it_starts check (started_at < ended_at)
+);
+
+comment on table leasehold.outage is
+$doc$Stretches in which no worker was seen and leases lapsed. A lease that lapsed in one counts no loss
+if its worker has been seen since: the database was away, not the worker.$doc$;
+-- end sql/tables/outage.sql
+
+-- begin sql/tables/tally.sql
+create table leasehold.tally (
+  queue_id integer not null,
+  pruned bigint not null
+);
+
+comment on table leasehold.tally is
+$doc$Counts of jobs that left no row behind. Only ever appended to, so that nobody waits for a counter;
+prune folds the rows into one a queue.$doc$;
+comment on column leasehold.tally.pruned is 'jobs removed: kept for no time, past their retention, or purged';
+-- end sql/tables/tally.sql
+
+-- begin sql/tables/upkeep.sql
+create table leasehold.upkeep (
+  task text primary key,
+  last_run_at timestamptz not null
+) with (fillfactor = 10);
+
+insert into leasehold.upkeep (task, last_run_at)
+values ('reap', '-infinity'), ('prune', '-infinity')
+on conflict do nothing;
+
+comment on table leasehold.upkeep is
+  'When tick last did a piece of maintenance, so that a hundred processes do it no more often than one.';
+-- end sql/tables/upkeep.sql
+
+-- begin sql/types/leased_job.sql
+create type leasehold.leased_job as (
+  job_id bigint,
+  queue text,
+  priority smallint,
+  payload jsonb,
+  headers jsonb,
+  token uuid,
+  fence bigint,
+  attempt integer,
+  failures integer,
+  losses integer,
+  releases integer,
+  checkpoint jsonb,
+  lease_duration interval,
+  remaining interval,
+  max_runtime interval,
+  enqueued_at timestamptz,
+  expires_at timestamptz
+);
+
+comment on type leasehold.leased_job is
+$doc$A job as its worker gets it. token proves the lease; fence is for other stores to compare;
+attempt counts leases, this one included; checkpoint is what an earlier attempt saved, or null;
+remaining is the span until expires_at, for workers that do not trust their clock.$doc$;
+-- end sql/types/leased_job.sql
+
+-- begin sql/types/heartbeat_answer.sql
+create type leasehold.heartbeat_answer as (
+  job_id bigint,
+  status text,
+  remaining interval,
+  cancel_requested boolean,
+  cancel_reason text
+);
+
+comment on type leasehold.heartbeat_answer is
+$doc$What a heartbeat found. status is
+  ok       renewed
+  revived  the lease had expired and is current again
+  busy     another transaction holds the row just now; not renewed, ask again (heartbeat_many only)
+  lost     another worker has the job, or it has ended (heartbeat_many only; heartbeat raises)
+remaining is the span until the lease expires, null where there is none.
+cancel_requested asks the worker to stop.$doc$;
+-- end sql/types/heartbeat_answer.sql
+
+-- begin sql/types/settlement.sql
+create type leasehold.settlement as (
+  job_id bigint,
+  status text,
+  late boolean,
+  retry_in interval
+);
+
+comment on type leasehold.settlement is
+$doc$How an attempt ended. status is
+  completed, failed, released, dead, cancelled  what this call did; failed: it will run again
+  already_…                                     the same, done by an earlier call with this token
+  lease_lost, job_not_found, job_cancelled, job_finished
+                                                nothing changed (_many calls only; single calls raise)
+late: the lease had expired, but nobody had leased the job since.
+retry_in: span until the job is due again, for failed and released.$doc$;
+-- end sql/types/settlement.sql
+
+-- begin sql/types/job_info.sql
+create type leasehold.job_info as (
+  job_id bigint,
+  queue text,
+  state text,
+  priority smallint,
+  generation smallint,
+  attempt integer,
+  failures integer,
+  losses integer,
+  releases integer,
+  payload jsonb,
+  headers jsonb,
+  dedup_key text,
+  enqueued_at timestamptz,
+  run_at timestamptz,
+  live_until timestamptz,
+  worker_id uuid,
+  host text,
+  pid integer,
+  leased_at timestamptz,
+  remaining interval,
+  heartbeat_age interval,
+  cancel_requested boolean,
+  checkpoint jsonb,
+  checkpoint_age interval,
+  finished_at timestamptz,
+  reason text,
+  result jsonb,
+  late boolean,
+  history jsonb
+);
+
+comment on type leasehold.job_info is
+$doc$Where a job is and what happened to it. state is its position (scheduled, ready, blocked, leased)
+or its outcome (completed, dead, cancelled). remaining is negative for a lease that has expired and
+has not been reaped. history lists the attempts that did not end in success, oldest first.$doc$;
+-- end sql/types/job_info.sql
+
+-- begin sql/types/queue_stat.sql
+create type leasehold.queue_stat as (
+  queue text,
+  paused boolean,
+  scheduled bigint,
+  ready bigint,
+  blocked bigint,
+  leased bigint,
+  completed bigint,
+  dead bigint,
+  cancelled bigint,
+  pruned bigint,
+  oldest_ready_age interval,
+  workers bigint
+);
+
+comment on type leasehold.queue_stat is
+$doc$Counts of one queue. completed, dead and cancelled are those still kept; pruned are those removed.
+Their sum is what was ever enqueued. oldest_ready_age is the wait of the longest waiting ready job;
+workers are the live processes with a handler for the queue.$doc$;
+-- end sql/types/queue_stat.sql
+
+-- begin sql/types/tick_answer.sql
+create type leasehold.tick_answer as (
+  reaped integer,
+  promoted integer,
+  pruned integer,
+  next_due_in interval
+);
+
+comment on type leasehold.tick_answer is
+$doc$What one round of maintenance did. next_due_in is the span until the next scheduled job is due,
+zero where more waits already, null where none is scheduled.$doc$;
+-- end sql/types/tick_answer.sql
+
+-- begin sql/types/_new_job.sql
+create type leasehold._new_job as (
+  payload jsonb,
+  headers jsonb,
+  priority integer,
+  run_at timestamptz,
+  delay interval,
+  dedup_key text,
+  dedup_window interval,
+  max_failures integer,
+  max_losses integer,
+  max_runtime interval,
+  time_to_live interval
+);
+
+comment on type leasehold._new_job is 'What enqueue and enqueue_many hand to _enqueue.';
+-- end sql/types/_new_job.sql
+
+-- begin sql/types/_ending.sql
+create type leasehold._ending as (
+  held leasehold.lease,
+  outcome text,
+  error text,
+  counted boolean,
+  destination text,
+  reason text,
+  run_at timestamptz
+);
+
+comment on type leasehold._ending is
+$doc$An attempt that did not end in success, as _end_attempts takes it: the lease as it was (counters
+already raised), the attempt's outcome, and the destination ready, scheduled, dead or cancelled.$doc$;
+-- end sql/types/_ending.sql
+
+-- begin sql/internal/_live.sql
+-- Every job that has not finished, whatever its position, in one shape. For reading only.
+create or replace view leasehold._live as
+select
+  'scheduled'::text as state, scheduled.job_id, scheduled.queue_id, scheduled.priority,
+  scheduled.attempt, scheduled.failures, scheduled.losses, scheduled.releases,
+  scheduled.live_until, scheduled.run_at,
+  null::uuid as worker_id, null::timestamptz as leased_at, null::timestamptz as heartbeat_at,
+  null::timestamptz as expires_at, null::timestamptz as cancel_requested_at
+from leasehold.scheduled as scheduled
+union all
+select
+  'ready', ready.job_id, ready.queue_id, ready.priority,
+  ready.attempt, ready.failures, ready.losses, ready.releases,
+  ready.live_until, null, null, null, null, null, null
+from leasehold.ready as ready
+union all
+select
+  'blocked', blocked.job_id, blocked.queue_id, blocked.priority,
+  blocked.attempt, blocked.failures, blocked.losses, blocked.releases,
+  blocked.live_until, null, null, null, null, null, null
+from leasehold.blocked as blocked
+union all
+select
+  'leased', lease.job_id, lease.queue_id, lease.priority,
+  lease.attempt, lease.failures, lease.losses, lease.releases,
+  lease.live_until, null,
+  lease.worker_id, lease.leased_at, lease.heartbeat_at, lease.expires_at, lease.cancel_requested_at
+from leasehold.lease as lease;
+
+comment on view leasehold._live is 'Every job that has not finished, whatever its position, in one shape.';
+-- end sql/internal/_live.sql
+
+-- begin sql/internal/_require_writable.sql
+create or replace function leasehold._require_writable()
+  returns void
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('transaction_read_only') = 'on' then
+    raise exception 'leasehold cannot write in a read-only transaction'
+      using errcode = 'LH007',
+        hint = 'Use a read-write transaction on the primary; a standby cannot lease or enqueue.';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_writable.sql
+
+-- begin sql/internal/_require_read_committed.sql
+-- SKIP LOCKED and re-checking after a lock wait work at READ COMMITTED only: elsewhere
+-- PostgreSQL answers 40001 at random moments. Better one clear error before any lock.
+create or replace function leasehold._require_read_committed()
+  returns void
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'leasehold works at read committed, this transaction is %',
+      current_setting('transaction_isolation')
+      using errcode = 'LH006',
+        hint = 'Begin the transaction with "isolation level read committed"; enqueue alone works at every level.';
+  end if;
+  perform leasehold._require_writable();
+end;
+$$;
+-- end sql/internal/_require_read_committed.sql
+
+-- begin sql/internal/_require_batch.sql
+-- Job ids and tokens come as two arrays of one length; anything else is refused whole.
+create or replace function leasehold._require_batch(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_max integer
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_job_ids is null or p_tokens is null then
+    raise exception 'job ids and tokens must not be null'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if cardinality(p_job_ids) <> cardinality(p_tokens) then
+    raise exception 'there must be one token for each job id, got % job ids and % tokens',
+      cardinality(p_job_ids), cardinality(p_tokens)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if coalesce(array_ndims(p_job_ids), 1) <> 1 or coalesce(array_ndims(p_tokens), 1) <> 1 then
+    raise exception 'job ids and tokens must be one-dimensional arrays'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if cardinality(p_job_ids) > p_max then
+    raise exception 'a batch may have at most % items, got %', p_max, cardinality(p_job_ids)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if array_position(p_job_ids, null) is not null or array_position(p_tokens, null) is not null then
+    raise exception 'job ids and tokens must not contain nulls'
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_batch.sql
+
+-- begin sql/internal/_require_companion.sql
+-- An optional third array of a batch: absent, or one member an item.
+create or replace function leasehold._require_companion(
+  p_what text,
+  p_values anyarray,
+  p_job_ids bigint[]
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_values is null then
+    return;
+  end if;
+  if cardinality(p_values) <> cardinality(p_job_ids) or coalesce(array_ndims(p_values), 1) <> 1 then
+    raise exception 'there must be one of % for each job id, got % for % job ids',
+      p_what, cardinality(p_values), cardinality(p_job_ids)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_companion.sql
+
+-- begin sql/internal/_require_documents.sql
+-- Results and checkpoints: null, or JSON of at most 1 MiB as text.
+create or replace function leasehold._require_documents(
+  p_what text,
+  p_documents jsonb[]
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bytes bigint;
+begin
+  select max(octet_length(document::text)) into v_bytes
+  from unnest(p_documents) as document;
+
+  if v_bytes > 1048576 then
+    raise exception '% must be at most 1048576 bytes, got %', p_what, v_bytes
+      using errcode = 'LH008';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_documents.sql
+
+-- begin sql/internal/_require_limit.sql
+-- Every batch has a limit: never null, never zero, never more than the function's maximum.
+create or replace function leasehold._require_limit(
+  p_limit integer,
+  p_max integer
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (p_limit between 1 and p_max) is not true then
+    raise exception 'limit must be between 1 and %, got %', p_max, coalesce(p_limit::text, 'null')
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_limit.sql
+
+-- begin sql/internal/_require_number.sql
+-- A whole number within its range; null passes where the caller allows it.
+create or replace function leasehold._require_number(
+  p_what text,
+  p_value bigint,
+  p_min bigint,
+  p_max bigint
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_value is not null and (p_value between p_min and p_max) is not true then
+    raise exception '% must be between % and %, got %', p_what, p_min, p_max, p_value
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_number.sql
+
+-- begin sql/internal/_require_span.sql
+-- A span within its range; null passes where the caller allows it. Infinite spans are out of any range.
+create or replace function leasehold._require_span(
+  p_what text,
+  p_value interval,
+  p_min interval,
+  p_max interval
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_value is not null and (p_value between p_min and p_max) is not true then
+    raise exception '% must be between % and %, got %', p_what, p_min, p_max, p_value
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_span.sql
+
+-- begin sql/internal/_queue.sql
+-- The queue of a name, or LH005.
+create or replace function leasehold._queue(p_name text)
+  returns leasehold.queue
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue leasehold.queue;
+begin
+  if p_name is null then
+    raise exception 'queue name must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+
+  select queue.* into v_queue
+  from leasehold.queue as queue
+  where queue.name = p_name
+    and queue.dropped_at is null;
+
+  if not found then
+    raise exception 'queue "%" does not exist', left(p_name, 255)
+      using errcode = 'LH005',
+        hint = 'Create it once: select leasehold.create_queue(name).';
+  end if;
+  return v_queue;
+end;
+$$;
+-- end sql/internal/_queue.sql
+
+-- begin sql/internal/_budget.sql
+-- What a job may spend: its own settings, and its queue's where it has none.
+create or replace function leasehold._budget(
+  p_job_id bigint,
+  out max_failures integer,
+  out max_losses integer,
+  out backoff_base interval,
+  out backoff_max interval
+)
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select
+    coalesce(job.max_failures, queue.max_failures),
+    coalesce(job.max_losses, queue.max_losses),
+    queue.backoff_base,
+    queue.backoff_max
+  from leasehold.job as job
+  join leasehold.queue as queue on queue.queue_id = job.queue_id
+  where job.job_id = p_job_id
+$$;
+-- end sql/internal/_budget.sql
+
+-- begin sql/internal/_backoff.sql
+-- Exponential with full jitter: random between nothing and base * 2^failures, capped. Counted in
+-- seconds, since intervals overflow where doubles do not.
+create or replace function leasehold._backoff(
+  p_base interval,
+  p_max interval,
+  p_failures integer
+)
+  returns interval
+  language sql
+  volatile
+return pg_catalog.make_interval(secs => pg_catalog.random() * least(
+  extract(epoch from p_max)::double precision,
+  extract(epoch from p_base)::double precision * 2.0::double precision ^ least(p_failures, 62)
+));
+-- end sql/internal/_backoff.sql
+
+-- begin sql/internal/_epoch.sql
+-- The server's timeline grows with every fail-over, so a fence built on it grows too,
+-- even where a promoted standby had not yet seen the last attempts.
+create or replace function leasehold._epoch()
+  returns bigint
+  language sql
+  volatile
+return ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::bigint;
+-- end sql/internal/_epoch.sql
+
+-- begin sql/internal/_extended.sql
+-- Where a heartbeat moves the expiry to: never back, and never beyond one lease length after the
+-- longest runtime, so that a worker that cannot stop its handler loses the job in the end.
+create or replace function leasehold._extended(
+  p_lease leasehold.lease,
+  p_extend interval
+)
+  returns timestamptz
+  language sql
+  volatile
+return greatest(
+  (p_lease).expires_at,
+  least(
+    leasehold._now() + coalesce(p_extend, (p_lease).duration),
+    (p_lease).runs_until + (p_lease).duration
+  )
+);
+-- end sql/internal/_extended.sql
+
+-- begin sql/internal/_is_live.sql
+create or replace function leasehold._is_live(p_job_id bigint)
+  returns boolean
+  language sql
+  stable
+return exists (
+  select
+  from leasehold.job as job
+  join leasehold._live as live
+    on live.job_id = job.job_id
+    and live.queue_id = job.queue_id
+    and live.priority = job.priority
+  where job.job_id = p_job_id
+);
+-- end sql/internal/_is_live.sql
+
+-- begin sql/internal/_lapsed_in.sql
+-- Whether a lease lapsed in a stretch without any worker, long enough to have lapsed because of it.
+create or replace function leasehold._lapsed_in(
+  p_lease leasehold.lease,
+  p_outage leasehold.outage
+)
+  returns boolean
+  language sql
+  immutable
+return (p_lease).expires_at > (p_outage).started_at
+  and (p_lease).expires_at <= (p_outage).ended_at
+  and (p_outage).ended_at - (p_outage).started_at >= (p_lease).duration;
+-- end sql/internal/_lapsed_in.sql
+
+-- begin sql/internal/_seen_since.sql
+create or replace function leasehold._seen_since(
+  p_worker_id uuid,
+  p_instant timestamptz
+)
+  returns boolean
+  language sql
+  stable
+return exists (
+  select
+  from leasehold.worker as worker
+  where worker.worker_id = p_worker_id
+    and worker.heartbeat_at >= p_instant
+);
+-- end sql/internal/_seen_since.sql
+
+-- begin sql/internal/_excused.sql
+-- Outage amnesty: the lease lapsed because the database was away, not because its worker vanished.
+create or replace function leasehold._excused(p_lease leasehold.lease)
+  returns boolean
+  language sql
+  stable
+return (p_lease).heartbeat_at < pg_catalog.pg_postmaster_start_time()
+  or exists (
+    select
+    from leasehold.outage as outage
+    where leasehold._lapsed_in(p_lease, outage)
+      and leasehold._seen_since((p_lease).worker_id, outage.ended_at)
+  );
+-- end sql/internal/_excused.sql
+
+-- begin sql/internal/_is_due.sql
+-- Whether a piece of maintenance is due, and if so, that this caller does it. A clock that was set
+-- back does not stop maintenance: an instant in the future counts as long ago.
+create or replace function leasehold._is_due(
+  p_task text,
+  p_every interval
+)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+begin
+  update leasehold.upkeep as upkeep
+  set last_run_at = v_now
+  where upkeep.task = (
+    select due.task
+    from leasehold.upkeep as due
+    where due.task = p_task
+      and (due.last_run_at <= v_now - p_every or due.last_run_at > v_now)
+    for update skip locked
+  );
+  return found;
+end;
+$$;
+-- end sql/internal/_is_due.sql
+
+-- begin sql/internal/_job_infos.sql
+-- Everything there is to say about jobs, in the order of the ids given.
+create or replace function leasehold._job_infos(p_job_ids bigint[])
+  returns setof leasehold.job_info
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  select
+    job.job_id,
+    queue.name,
+    coalesce(live.state, finished.outcome),
+    job.priority,
+    job.generation,
+    coalesce(live.attempt, finished.attempt),
+    coalesce(live.failures, finished.failures),
+    coalesce(live.losses, finished.losses),
+    coalesce(live.releases, finished.releases),
+    job.payload,
+    job.headers,
+    job.dedup_key,
+    job.enqueued_at,
+    live.run_at,
+    coalesce(live.live_until, finished.live_until),
+    coalesce(live.worker_id, finished.worker_id),
+    worker.host,
+    worker.pid,
+    coalesce(live.leased_at, finished.leased_at),
+    live.expires_at - leasehold._now(),
+    leasehold._now() - live.heartbeat_at,
+    live.cancel_requested_at is not null,
+    checkpoint.data,
+    leasehold._now() - checkpoint.saved_at,
+    finished.finished_at,
+    finished.reason,
+    finished.result,
+    finished.late,
+    (
+      select jsonb_agg(
+        jsonb_build_object(
+          'attempt', attempt.attempt,
+          'outcome', attempt.outcome,
+          'counted', attempt.counted,
+          'error', attempt.error,
+          'worker_id', attempt.worker_id,
+          'leased_at', attempt.leased_at,
+          'ended_at', attempt.ended_at
+        )
+        order by attempt.attempt
+      )
+      from leasehold.attempt as attempt
+      where attempt.job_id = job.job_id
+    )
+  from unnest(p_job_ids) with ordinality as wanted (job_id, ordinality)
+  join leasehold.job as job on job.job_id = wanted.job_id
+  join leasehold.queue as queue on queue.queue_id = job.queue_id
+  left join leasehold._live as live
+    on live.job_id = job.job_id
+    and live.queue_id = job.queue_id
+    and live.priority = job.priority
+  left join leasehold.finished as finished
+    on finished.queue_id = job.queue_id
+    and finished.job_id = job.job_id
+  left join leasehold.worker as worker
+    on worker.worker_id = coalesce(live.worker_id, finished.worker_id)
+  left join leasehold.checkpoint as checkpoint on checkpoint.job_id = job.job_id
+  order by wanted.ordinality
+$$;
+-- end sql/internal/_job_infos.sql
+
+-- begin sql/internal/_leases_of_request.sql
+-- The leases that an earlier lease_jobs call made and that are still current, in the order of the line.
+create or replace function leasehold._leases_of_request(
+  p_worker_id uuid,
+  p_request_id uuid
+)
+  returns setof leasehold.leased_job
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
+  select
+    lease.job_id, queue.name, lease.priority, job.payload, job.headers,
+    lease.token, lease.fence, lease.attempt, lease.failures, lease.losses,
+    lease.releases, checkpoint.data, lease.duration, lease.expires_at - leasehold._now(),
+    lease.runs_until - lease.leased_at, job.enqueued_at, lease.expires_at
+  from leasehold.lease as lease
+  join leasehold.job as job on job.job_id = lease.job_id
+  join leasehold.queue as queue on queue.queue_id = lease.queue_id
+  left join leasehold.checkpoint as checkpoint on checkpoint.job_id = lease.job_id
+  where lease.request_id = p_request_id
+    and lease.worker_id = p_worker_id
+  order by lease.priority, lease.job_id
+$$;
+-- end sql/internal/_leases_of_request.sql
+
+-- begin sql/internal/_raise_lost.sql
+-- The one place where a status that changed nothing becomes an error. Always raises.
+create or replace function leasehold._raise_lost(
+  p_job_id bigint,
+  p_status text
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  case p_status
+    when 'lease_lost' then
+      raise exception 'lease on job % is lost', p_job_id
+        using errcode = 'LH001',
+          detail = 'The token is not the newest one granted for this job, or it was retired.',
+          hint = 'Stop working on the job: another worker has it, or may get it.';
+    when 'job_not_found' then
+      raise exception 'job % does not exist', p_job_id
+        using errcode = 'LH002',
+          hint = 'It was never enqueued, or it ended and its retention has passed.';
+    when 'job_cancelled' then
+      raise exception 'job % is cancelled', p_job_id using errcode = 'LH003';
+    else
+      raise exception 'job % is finished', p_job_id
+        using errcode = 'LH004',
+          hint = 'A finished job never changes again; redrive takes a dead one back.';
+  end case;
+end;
+$$;
+-- end sql/internal/_raise_lost.sql
+
+-- begin sql/internal/_settled_status.sql
+-- Why a token settled nothing: the status of a repeated call, of a lease that is lost, or of a job
+-- that has ended. Locks the row it answers from, so that even this answer waits for replication.
+create or replace function leasehold._settled_status(
+  p_job_id bigint,
+  p_token uuid,
+  p_completes boolean
+)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue_id integer;
+  v_attempt leasehold.attempt;
+  v_finished leasehold.finished;
+begin
+  select job.queue_id into v_queue_id
+  from leasehold.job as job
+  where job.job_id = p_job_id
+  for no key update;
+
+  if not found then
+    return 'job_not_found';
+  end if;
+
+  select attempt.* into v_attempt
+  from leasehold.attempt as attempt
+  where attempt.job_id = p_job_id
+    and attempt.token = p_token;
+
+  select finished.* into v_finished
+  from leasehold.finished as finished
+  where finished.queue_id = v_queue_id
+    and finished.job_id = p_job_id;
+
+  return case
+    when v_finished.token = p_token then case
+      when v_finished.outcome = 'completed' or not p_completes then 'already_' || v_finished.outcome
+      when v_finished.outcome = 'cancelled' then 'job_cancelled'
+      else 'job_finished'
+    end
+    when v_attempt.outcome = 'failed' and not p_completes then 'already_failed'
+    when v_attempt.outcome = 'released' and not p_completes then 'already_released'
+    when v_attempt.outcome = 'dead_lettered' and not p_completes then 'already_dead'
+    when v_attempt.attempt = v_finished.attempt then case v_finished.outcome
+      when 'cancelled' then 'job_cancelled'
+      else 'job_finished'
+    end
+    else 'lease_lost'
+  end;
+end;
+$$;
+-- end sql/internal/_settled_status.sql
+
+-- begin sql/internal/_settled.sql
+-- A single call's answer: raises where the batch form only says that nothing changed.
+create or replace function leasehold._settled(p_settlement leasehold.settlement)
+  returns leasehold.settlement
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_settlement.status in ('lease_lost', 'job_not_found', 'job_cancelled', 'job_finished') then
+    perform leasehold._raise_lost(p_settlement.job_id, p_settlement.status);
+  end if;
+  return p_settlement;
+end;
+$$;
+-- end sql/internal/_settled.sql
+
+-- begin sql/internal/_wake.sql
+-- Tells sleeping schedulers that a queue has ready jobs. A hint: losing it costs a poll interval.
+-- NOTIFY serializes commits, and a full notification queue would fail the caller's: never while it fills.
+create or replace function leasehold._wake(p_queue_ids integer[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(p_queue_ids) > 0 and pg_notification_queue_usage() < 0.5 then
+    perform pg_notify('leasehold', 'ready:' || woken.queue_id)
+    from (select distinct queue_id from unnest(p_queue_ids) as queue_id limit 100) as woken;
+  end if;
+end;
+$$;
+-- end sql/internal/_wake.sql
+
+-- begin sql/internal/_deduplicate.sql
+-- Which id each new job goes by: its fresh one, or that of the job which holds its dedup key.
+-- The unique key decides between two callers at once: the second waits for the first's commit.
+create or replace function leasehold._deduplicate(
+  p_queue_id integer,
+  p_jobs leasehold._new_job[],
+  p_fresh_ids bigint[],
+  p_now timestamptz
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Taken in key order, so that two batches cannot deadlock. A key whose window has passed and
+  -- whose job has ended is taken anew; any other stays, locked until the caller's commit.
+  insert into leasehold.dedup as dedup (job_id, expires_at, queue_id, dedup_key)
+  select distinct on (job.dedup_key)
+    p_fresh_ids[job.ordinality], p_now + job.dedup_window, p_queue_id, job.dedup_key
+  from unnest(p_jobs) with ordinality as job
+  where job.dedup_key is not null
+  order by job.dedup_key, job.ordinality
+  on conflict on constraint dedup_key_is_taken_once_a_queue do update
+  set job_id = excluded.job_id, expires_at = excluded.expires_at
+  where dedup.expires_at <= p_now
+    and not leasehold._is_live(dedup.job_id);
+
+  return array(
+    select coalesce(holder.job_id, p_fresh_ids[job.ordinality])
+    from unnest(p_jobs) with ordinality as job
+    left join leasehold.dedup as holder
+      on holder.queue_id = p_queue_id
+      and holder.dedup_key = job.dedup_key
+    order by job.ordinality
+  );
+end;
+$$;
+-- end sql/internal/_deduplicate.sql
+
+-- begin sql/internal/_enqueue.sql
+-- The one way in. Checks every job before it writes the first; returns ids in the order given.
+create or replace function leasehold._enqueue(
+  p_queue text,
+  p_jobs leasehold._new_job[]
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue leasehold.queue;
+  v_now timestamptz;
+  v_problem text;
+  v_bytes bigint;
+  v_fresh_ids bigint[];
+  v_job_ids bigint[];
+begin
+  perform leasehold._require_writable();
+  v_queue := leasehold._queue(p_queue);
+
+  select problem.text into v_problem
+  from unnest(p_jobs) with ordinality as job
+  cross join lateral (
+    select case
+      when job.payload is null then 'payload must not be null'
+      when jsonb_typeof(job.headers) <> 'object' then 'headers must be an object'
+      when (job.priority between 0 and 9) is not true
+        then 'priority must be between 0 and 9, got ' || coalesce(job.priority::text, 'null')
+      when job.run_at is not null and job.delay is not null then 'run_at and delay exclude each other'
+      when isfinite(job.run_at) is false then 'run_at must be finite, got ' || job.run_at
+      when (job.delay between interval '0' and interval '10 years') is false
+        then 'delay must be between 0 and 10 years, got ' || job.delay
+      when (octet_length(job.dedup_key) between 1 and 255) is false
+        then 'dedup key must have 1 to 255 bytes, got ' || octet_length(job.dedup_key)
+      when job.dedup_key is not null
+        and (job.dedup_window between interval '0' and interval '1 year') is not true
+        then 'dedup window must be between 0 and 1 year, got ' || coalesce(job.dedup_window::text, 'null')
+      when (job.max_failures between 1 and 1000000) is false
+        then 'max failures must be between 1 and 1000000, got ' || job.max_failures
+      when (job.max_losses between 1 and 1000000) is false
+        then 'max losses must be between 1 and 1000000, got ' || job.max_losses
+      when (job.max_runtime between interval '1 second' and interval '1 year') is false
+        then 'max runtime must be between 1 second and 1 year, got ' || job.max_runtime
+      when (job.time_to_live between interval '1 second' and interval '10 years') is false
+        then 'time to live must be between 1 second and 10 years, got ' || job.time_to_live
+    end as text
+  ) as problem
+  where problem.text is not null
+  order by job.ordinality
+  limit 1;
+  if found then
+    raise exception '%', v_problem using errcode = 'invalid_parameter_value';
+  end if;
+
+  select max(greatest(octet_length(job.payload::text), octet_length(job.headers::text))) into v_bytes
+  from unnest(p_jobs) as job;
+  if v_bytes > v_queue.max_payload_bytes then
+    raise exception 'payload and headers must each be at most % bytes as text, got %',
+      v_queue.max_payload_bytes, v_bytes
+      using errcode = 'LH008',
+        hint = 'Put large data into a store of its own and enqueue a reference to it.';
+  end if;
+
+  v_now := leasehold._now();
+
+  select array_agg(nextval('leasehold.job_job_id_seq')) into v_fresh_ids
+  from generate_series(1, cardinality(p_jobs));
+  v_job_ids := v_fresh_ids;
+  if exists (select from unnest(p_jobs) as job where job.dedup_key is not null) then
+    v_job_ids := leasehold._deduplicate(v_queue.queue_id, p_jobs, v_fresh_ids, v_now);
+  end if;
+
+  with item as materialized (
+    select
+      job.*,
+      v_job_ids[ordinality] as job_id,
+      coalesce(job.run_at, v_now + job.delay, v_now) as due_at,
+      greatest(v_now, coalesce(job.run_at, v_now + job.delay, v_now))
+        + coalesce(job.time_to_live, v_queue.time_to_live) as live_until
+    from unnest(p_jobs) with ordinality as job
+    where v_job_ids[ordinality] = v_fresh_ids[ordinality]
+  ), written as (
+    insert into leasehold.job (
+      job_id, enqueued_at, queue_id, priority, max_failures, max_losses, max_runtime,
+      payload, headers, dedup_key
+    )
+    overriding system value
+    select
+      item.job_id, v_now, v_queue.queue_id, item.priority, item.max_failures, item.max_losses,
+      item.max_runtime, item.payload, item.headers, item.dedup_key
+    from item
+  ), later as (
+    insert into leasehold.scheduled (
+      job_id, run_at, live_until, queue_id, attempt, releases, failures, losses, priority
+    )
+    select item.job_id, item.due_at, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority
+    from item
+    where item.due_at > v_now
+  )
+  insert into leasehold.ready (
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+  )
+  select item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority
+  from item
+  where item.due_at <= v_now;
+
+  if found then
+    perform leasehold._wake(array[v_queue.queue_id]);
+  end if;
+  return v_job_ids;
+end;
+$$;
+-- end sql/internal/_enqueue.sql
+
+-- begin sql/internal/_revive.sql
+-- The newest-token rule: a lease that was reaped is taken back as it was, as long as nobody has
+-- leased the job since. The expiry stays in the past, so the caller sees that it is late.
+create or replace function leasehold._revive(
+  p_job_ids bigint[],
+  p_tokens uuid[]
+)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+begin
+  with returned as (
+    delete from leasehold.ready as ready
+    using unnest(p_job_ids, p_tokens) as item (job_id, token), leasehold.job as job
+    where job.job_id = item.job_id
+      and ready.queue_id = job.queue_id
+      and ready.priority = job.priority
+      and ready.job_id = job.job_id
+      and ready.token = item.token
+    returning ready.*
+  ), undone as (
+    -- The worker had not vanished after all: the loss and its history are taken back.
+    delete from leasehold.attempt as attempt
+    using returned
+    where attempt.job_id = returned.job_id
+      and attempt.attempt = returned.attempt
+    returning attempt.*
+  )
+  insert into leasehold.lease (
+    job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token, worker_id,
+    duration, queue_id, attempt, releases, failures, losses, priority
+  )
+  select
+    returned.job_id, undone.fence, undone.leased_at, undone.heartbeat_at, undone.expires_at,
+    undone.runs_until, returned.live_until, undone.token, undone.worker_id,
+    undone.duration, returned.queue_id, returned.attempt, returned.releases, returned.failures,
+    returned.losses - undone.counted::integer, returned.priority
+  from returned
+  join undone on undone.job_id = returned.job_id;
+
+  return found;
+end;
+$$;
+-- end sql/internal/_revive.sql
+
+-- begin sql/internal/_take.sql
+-- Takes leases off their holders and returns them as they were: those whose token is the newest
+-- and, after a second look, those that were reaped but not leased since. Any other item is left out.
+create or replace function leasehold._take(
+  p_job_ids bigint[],
+  p_tokens uuid[]
+)
+  returns setof leasehold.lease
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_held bigint[];
+  v_taken integer := 0;
+begin
+  loop
+    -- Locked in id order, so that two batches cannot deadlock. The lateral join pins the plan.
+    select array_agg(held.job_id) into v_held
+    from (
+      select item.job_id, item.token
+      from unnest(p_job_ids, p_tokens) as item (job_id, token)
+      order by item.job_id
+    ) as item
+    cross join lateral (
+      select lease.job_id
+      from leasehold.lease as lease
+      where lease.job_id = item.job_id
+        and lease.token = item.token
+      for update
+    ) as held;
+
+    return query
+    delete from leasehold.lease as lease
+    where lease.job_id = any (v_held)
+    returning lease.*;
+
+    v_taken := v_taken + coalesce(cardinality(v_held), 0);
+    exit when v_taken >= cardinality(p_job_ids)
+      or not leasehold._revive(p_job_ids, p_tokens);
+  end loop;
+end;
+$$;
+-- end sql/internal/_take.sql
+
+-- begin sql/internal/_take_lapsed.sql
+-- Takes expired leases off their holders. Where no worker has been seen for a whole lease length the
+-- database may have been away: leases that lapsed then wait one more length for their workers.
+create or replace function leasehold._take_lapsed(
+  p_now timestamptz,
+  p_limit integer
+)
+  returns setof leasehold.lease
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_last_seen timestamptz;
+begin
+  select max(worker.heartbeat_at) into v_last_seen from leasehold.worker as worker;
+
+  return query
+  delete from leasehold.lease as lease
+  where lease.job_id = any (array(
+    select lease.job_id
+    from leasehold.lease as lease
+    where lease.expires_at <= p_now
+      and (
+        v_last_seen is null
+        or v_last_seen > p_now - lease.duration
+        or p_now >= lease.expires_at + lease.duration
+      )
+      and not exists (
+        select
+        from leasehold.outage as outage
+        where leasehold._lapsed_in(lease, outage)
+          and p_now < outage.ended_at + lease.duration
+          and not leasehold._seen_since(lease.worker_id, outage.ended_at)
+      )
+    limit p_limit
+    for update skip locked
+  ))
+  returning lease.*;
+end;
+$$;
+-- end sql/internal/_take_lapsed.sql
+
+-- begin sql/internal/_save_checkpoints.sql
+-- Stores what came with a heartbeat, for leases that were found current in the same transaction.
+create or replace function leasehold._save_checkpoints(
+  p_job_ids bigint[],
+  p_checkpoints jsonb[]
+)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  insert into leasehold.checkpoint as checkpoint (job_id, saved_at, attempt, data)
+  select lease.job_id, leasehold._now(), lease.attempt, item.data
+  from unnest(p_job_ids, p_checkpoints) as item (job_id, data)
+  join leasehold.lease as lease on lease.job_id = item.job_id
+  where item.data is not null
+  order by lease.job_id
+  on conflict (job_id) do update
+  set saved_at = excluded.saved_at, attempt = excluded.attempt, data = excluded.data
+$$;
+-- end sql/internal/_save_checkpoints.sql
+
+-- begin sql/internal/_erase.sql
+-- Removes all that is known of finished or withdrawn jobs, and counts them.
+create or replace function leasehold._erase(p_job_ids bigint[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_erased integer;
+begin
+  delete from leasehold.attempt as attempt where attempt.job_id = any (p_job_ids);
+  delete from leasehold.checkpoint as checkpoint where checkpoint.job_id = any (p_job_ids);
+
+  with gone as (
+    delete from leasehold.job as job
+    where job.job_id = any (p_job_ids)
+    returning job.queue_id
+  ), counted as (
+    insert into leasehold.tally (queue_id, pruned)
+    select gone.queue_id, count(*) from gone group by gone.queue_id
+    returning pruned
+  )
+  select coalesce(sum(counted.pruned), 0) into v_erased from counted;
+
+  return v_erased;
+end;
+$$;
+-- end sql/internal/_erase.sql
+
+-- begin sql/internal/_finish.sql
+-- Writes jobs that have left their position into finished, or erases those their queue keeps
+-- for no time. keep_until is decided here; the caller leaves it null.
+create or replace function leasehold._finish(p_jobs leasehold.finished[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_kept integer;
+begin
+  insert into leasehold.finished (
+    job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
+    attempt, releases, failures, losses, priority, late, outcome, reason, result
+  )
+  select
+    ended.job_id, ended.finished_at, ended.finished_at + ended.keep, ended.leased_at,
+    ended.live_until, ended.token, ended.worker_id, ended.queue_id,
+    ended.attempt, ended.releases, ended.failures, ended.losses, ended.priority, ended.late,
+    ended.outcome, ended.reason, ended.result
+  from (
+    -- A subquery a row, not a join: its plan is an index probe whatever the statistics say.
+    select job.*, (
+      select case job.outcome when 'dead' then queue.keep_dead else queue.keep_completed end
+      from leasehold.queue as queue
+      where queue.queue_id = job.queue_id
+    ) as keep
+    from unnest(p_jobs) as job
+  ) as ended
+  where ended.keep > interval '0';
+  get diagnostics v_kept = row_count;
+
+  if v_kept < cardinality(p_jobs) then
+    perform leasehold._erase(array(
+      select job.job_id
+      from unnest(p_jobs) as job
+      where not exists (
+        select
+        from leasehold.queue as queue
+        where queue.queue_id = job.queue_id
+          and case job.outcome when 'dead' then queue.keep_dead else queue.keep_completed end
+            > interval '0'
+      )
+    ));
+  end if;
+end;
+$$;
+-- end sql/internal/_finish.sql
+
+-- begin sql/internal/_withdraw.sql
+-- Takes jobs that are not leased out of their position: finished with an outcome, or, where the
+-- outcome is null, erased. Returns the ids it found there; a job that was leased meanwhile is not.
+create or replace function leasehold._withdraw(
+  p_job_ids bigint[],
+  p_outcome text,
+  p_reason text
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_jobs leasehold.finished[];
+  v_job_ids bigint[];
+begin
+  with wanted as materialized (
+    select job.job_id, job.queue_id, job.priority
+    from leasehold.job as job
+    where job.job_id = any (p_job_ids)
+    order by job.job_id
+  ), from_scheduled as (
+    delete from leasehold.scheduled as scheduled
+    using wanted
+    where scheduled.queue_id = wanted.queue_id
+      and scheduled.job_id = wanted.job_id
+    returning scheduled.*
+  ), from_ready as (
+    delete from leasehold.ready as ready
+    using wanted
+    where ready.queue_id = wanted.queue_id
+      and ready.priority = wanted.priority
+      and ready.job_id = wanted.job_id
+    returning ready.*
+  ), from_blocked as (
+    delete from leasehold.blocked as blocked
+    using wanted
+    where blocked.queue_id = wanted.queue_id
+      and blocked.job_id = wanted.job_id
+    returning blocked.*
+  ), withdrawn as (
+    select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    from from_scheduled
+    union all
+    select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    from from_ready
+    union all
+    select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    from from_blocked
+  )
+  select
+    array_agg(row(
+      job_id, leasehold._now(), null, null, live_until, null, null, queue_id, attempt, releases, failures,
+      losses, priority, false, p_outcome, left(p_reason, 16384), null
+    )::leasehold.finished),
+    array_agg(job_id)
+  into v_jobs, v_job_ids
+  from withdrawn;
+
+  if v_job_ids is null then
+    return '{}';
+  end if;
+  if p_outcome is null then
+    perform leasehold._erase(v_job_ids);
+  else
+    perform leasehold._finish(v_jobs);
+  end if;
+  return v_job_ids;
+end;
+$$;
+-- end sql/internal/_withdraw.sql
+
+-- begin sql/internal/_end_attempts.sql
+-- Attempts that did not end in success, their lease already taken: one history row each, then the
+-- job goes to its destination. Counters are raised here and nowhere else.
+create or replace function leasehold._end_attempts(p_endings leasehold._ending[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+begin
+  insert into leasehold.attempt (
+    job_id, fence, leased_at, heartbeat_at, expires_at, ended_at, runs_until, token, worker_id,
+    duration, attempt, counted, outcome, error
+  )
+  select
+    (held).job_id, (held).fence, (held).leased_at, (held).heartbeat_at, (held).expires_at, v_now,
+    (held).runs_until, (held).token, (held).worker_id, (held).duration, (held).attempt,
+    counted, outcome, left(error, 16384)
+  from unnest(p_endings);
+
+  -- Only an expired lease leaves its token behind to be honoured; every other ending retires it.
+  insert into leasehold.ready (
+    job_id, live_until, token, queue_id, attempt, releases, failures, losses, priority
+  )
+  select
+    (held).job_id, (held).live_until, case outcome when 'expired' then (held).token end,
+    (held).queue_id, (held).attempt,
+    (held).releases + (outcome = 'released')::integer,
+    (held).failures + (outcome = 'failed' and counted)::integer,
+    (held).losses + (outcome = 'expired' and counted)::integer,
+    (held).priority
+  from unnest(p_endings)
+  where destination = 'ready';
+
+  insert into leasehold.scheduled (
+    job_id, run_at, live_until, queue_id, attempt, releases, failures, losses, priority
+  )
+  select
+    (held).job_id, run_at, (held).live_until, (held).queue_id, (held).attempt,
+    (held).releases + (outcome = 'released')::integer,
+    (held).failures + (outcome = 'failed' and counted)::integer,
+    (held).losses + (outcome = 'expired' and counted)::integer,
+    (held).priority
+  from unnest(p_endings)
+  where destination = 'scheduled';
+
+  perform leasehold._finish(array(
+    select row(
+      (held).job_id, v_now, null, (held).leased_at, (held).live_until,
+      case when outcome <> 'expired' then (held).token end,
+      (held).worker_id, (held).queue_id, (held).attempt,
+      (held).releases + (outcome = 'released')::integer,
+      (held).failures + (outcome = 'failed' and counted)::integer,
+      (held).losses + (outcome = 'expired' and counted)::integer,
+      (held).priority, false, destination, left(reason, 16384), null
+    )::leasehold.finished
+    from unnest(p_endings)
+    where destination in ('dead', 'cancelled')
+  ));
+end;
+$$;
+-- end sql/internal/_end_attempts.sql
+
+-- begin sql/internal/_answer_endings.sql
+-- Ends attempts as decided and answers for every item of the batch, also for those that held nothing.
+create or replace function leasehold._answer_endings(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_endings leasehold._ending[]
+)
+  returns setof leasehold.settlement
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_nestloop = off
+as $$
+begin
+  perform leasehold._end_attempts(p_endings);
+
+  return query
+  select
+    item.job_id,
+    case
+      when ending.destination is null then leasehold._settled_status(item.job_id, item.token, false)
+      when item.nth > 1 then 'already_' || ending.status
+      else ending.status
+    end,
+    coalesce(ending.late, false),
+    ending.retry_in
+  from (
+    select item.job_id, item.token, item.ordinality,
+      row_number() over (partition by item.job_id, item.token order by item.ordinality) as nth
+    from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
+  ) as item
+  left join (
+    select
+      (held).job_id, (held).token, destination,
+      case when destination in ('dead', 'cancelled') then destination else outcome end as status,
+      (held).expires_at <= leasehold._now() as late,
+      case
+        when destination = 'ready' then interval '0'
+        when destination = 'scheduled' then greatest(run_at - leasehold._now(), interval '0')
+      end as retry_in
+    from unnest(p_endings)
+  ) as ending
+    on ending.job_id = item.job_id
+    and ending.token = item.token
+  order by item.ordinality;
+end;
+$$;
+-- end sql/internal/_answer_endings.sql
+
+-- begin sql/internal/_ensure_finished_partitions.sql
+-- Makes the partitions of finished for every day on which a row of today may go. Attaching one
+-- does not stop the traffic; where a lock cannot be had at once the next round tries again.
+create or replace function leasehold._ensure_finished_partitions()
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+as $$
+declare
+  v_today date := (leasehold._now() at time zone 'UTC')::date;
+  v_day date;
+  v_name text;
+begin
+  for v_day in
+    select distinct v_today + needed.days
+    from leasehold.queue as queue
+    cross join lateral (
+      values (queue.keep_completed), (queue.keep_dead)
+    ) as keep (span)
+    cross join lateral (
+      select (extract(epoch from keep.span) / 86400)::integer + ahead.days as days
+      from generate_series(-1, 2) as ahead (days)
+    ) as needed
+    where queue.dropped_at is null
+      and keep.span > interval '0'
+    order by 1
+  loop
+    v_name := 'finished_' || to_char(v_day, 'YYYYMMDD');
+    continue when to_regclass('leasehold.' || v_name) is not null;
+    begin
+      execute format(
+        'create table leasehold.%I (like leasehold.finished including defaults including constraints)',
+        v_name
+      );
+      execute format(
+        'alter table leasehold.finished attach partition leasehold.%I for values from (%L) to (%L)',
+        v_name, v_day::timestamp at time zone 'UTC', (v_day + 1)::timestamp at time zone 'UTC'
+      );
+    exception
+      -- Another process made it, a lock is taken, or the default partition has rows of that day.
+      when duplicate_table or lock_not_available or check_violation then null;
+    end;
+  end loop;
+end;
+$$;
+-- end sql/internal/_ensure_finished_partitions.sql
+
+-- begin sql/functions/create_queue.sql
+create or replace function leasehold.create_queue(
+  p_queue text,
+  p_lease interval default null,
+  p_max_failures integer default null,
+  p_max_losses integer default null,
+  p_backoff_base interval default null,
+  p_backoff_max interval default null,
+  p_max_runtime interval default null,
+  p_time_to_live interval default null,
+  p_keep_completed interval default null,
+  p_keep_dead interval default null,
+  p_max_payload_bytes integer default null
+)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_writable();
+  if p_queue is null then
+    raise exception 'queue name must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  if octet_length(p_queue) not between 1 and 255 or p_queue ~ '[[:cntrl:]]' or p_queue ~ '^\s|\s$' then
+    raise exception 'queue name must have 1 to 255 bytes, no control characters and no space at its ends'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform
+    leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day'),
+    leasehold._require_number('max failures', p_max_failures, 1, 1000000),
+    leasehold._require_number('max losses', p_max_losses, 1, 1000000),
+    leasehold._require_span('backoff base', p_backoff_base, interval '0', interval '1 year'),
+    leasehold._require_span('backoff max', p_backoff_max, interval '0', interval '1 year'),
+    leasehold._require_span('keep completed', p_keep_completed, interval '0', interval '10 years'),
+    leasehold._require_span('keep dead', p_keep_dead, interval '0', interval '10 years'),
+    leasehold._require_number('max payload bytes', p_max_payload_bytes, 1, 104857600);
+  -- Zero takes a limit away again, which null, "leave it", cannot say.
+  perform
+    leasehold._require_span('max runtime', nullif(p_max_runtime, interval '0'), interval '1 second', interval '1 year'),
+    leasehold._require_span('time to live', nullif(p_time_to_live, interval '0'), interval '1 second', interval '10 years');
+
+  insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing;
+
+  update leasehold.queue as queue
+  set
+    lease_duration = coalesce(p_lease, queue.lease_duration),
+    max_failures = coalesce(p_max_failures, queue.max_failures),
+    max_losses = coalesce(p_max_losses, queue.max_losses),
+    backoff_base = coalesce(p_backoff_base, least(queue.backoff_base, p_backoff_max)),
+    backoff_max = coalesce(p_backoff_max, greatest(queue.backoff_max, p_backoff_base)),
+    max_runtime = nullif(coalesce(p_max_runtime, queue.max_runtime), interval '0'),
+    time_to_live = nullif(coalesce(p_time_to_live, queue.time_to_live), interval '0'),
+    keep_completed = coalesce(p_keep_completed, queue.keep_completed),
+    keep_dead = coalesce(p_keep_dead, queue.keep_dead),
+    max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
+    dropped_at = null
+  where queue.name = p_queue;
+
+  perform leasehold._ensure_finished_partitions();
+exception
+  when check_violation then
+    raise exception 'backoff base must not be longer than backoff max'
+      using errcode = 'invalid_parameter_value';
+end;
+$$;
+
+comment on function leasehold.create_queue(
+  text, interval, integer, integer, interval, interval, interval, interval, interval, interval, integer
+) is
+$doc$Creates a queue, or changes the defaults of one that exists.
+
+p_queue              its name: 1 to 255 bytes, no control characters
+p_lease              length of a lease, 1 second to 1 day; 60 seconds
+p_max_failures       the failure that makes a job dead, from 1; 10
+p_max_losses         the loss (the worker vanished) that makes a job dead, from 1; 3
+p_backoff_base       the delay after failure n is random between 0 and base * 2^(n-1); 1 second
+p_backoff_max        where that stops growing; 1 hour
+p_max_runtime        longest time one attempt may run, 1 second to 1 year, zero: for ever; for ever
+p_time_to_live       how long a due job may wait for a worker, 1 second to 10 years, zero: for ever; for ever
+p_keep_completed     how long completed and cancelled jobs are kept, zero: not at all; 1 day
+p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
+p_max_payload_bytes  largest payload as text; 1048576
+
+A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
+their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
+goes at the end of the day on which its time is up.
+Raises 22023. Safe to repeat.$doc$;
+-- end sql/functions/create_queue.sql
+
+-- begin sql/functions/pause_queue.sql
+create or replace function leasehold.pause_queue(p_queue text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_writable(), leasehold._queue(p_queue);
+
+  update leasehold.queue as queue
+  set paused_at = coalesce(queue.paused_at, leasehold._now())
+  where queue.name = p_queue;
+end;
+$$;
+
+comment on function leasehold.pause_queue(text) is
+$doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are leased.
+
+p_queue  the queue to pause
+
+Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;
+-- end sql/functions/pause_queue.sql
+
+-- begin sql/functions/resume_queue.sql
+create or replace function leasehold.resume_queue(p_queue text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_writable(), leasehold._queue(p_queue);
+
+  update leasehold.queue as queue
+  set paused_at = null
+  where queue.name = p_queue;
+
+  perform leasehold._wake(array[(leasehold._queue(p_queue)).queue_id]);
+end;
+$$;
+
+comment on function leasehold.resume_queue(text) is
+$doc$Lets a paused queue be leased from again, and wakes its workers.
+
+p_queue  the queue to resume
+
+Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;
+-- end sql/functions/resume_queue.sql
+
+-- begin sql/functions/purge_queue.sql
+create or replace function leasehold.purge_queue(
+  p_queue text,
+  p_limit integer default 10000
+)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue leasehold.queue;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 100000);
+  v_queue := leasehold._queue(p_queue);
+
+  return cardinality(leasehold._withdraw(
+    array(
+      select live.job_id
+      from leasehold._live as live
+      where live.queue_id = v_queue.queue_id
+        and live.state <> 'leased'
+      limit p_limit
+    ),
+    null,
+    null
+  ));
+end;
+$$;
+
+comment on function leasehold.purge_queue(text, integer) is
+$doc$Removes jobs of a queue that nobody works on, without a trace: scheduled, ready and blocked ones.
+
+p_queue  the queue to purge
+p_limit  most jobs to remove in this call, 1 to 100000
+
+Returns how many it removed; call again until it is 0. Leased jobs go on; finished ones stay until their
+retention ends. queue_stats counts what was removed as pruned.
+Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
+-- end sql/functions/purge_queue.sql
+
+-- begin sql/functions/drop_queue.sql
+create or replace function leasehold.drop_queue(p_queue text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue leasehold.queue;
+begin
+  perform leasehold._require_read_committed();
+  v_queue := leasehold._queue(p_queue);
+
+  if exists (select from leasehold._live as live where live.queue_id = v_queue.queue_id) then
+    raise exception 'queue "%" still has jobs', p_queue
+      using errcode = 'LH009',
+        hint = 'Let them finish, cancel them, or remove those that nobody works on with purge_queue.';
+  end if;
+
+  -- The row stays. A job that slips in from a transaction begun before is cancelled by prune.
+  update leasehold.queue as queue
+  set dropped_at = leasehold._now(), paused_at = null
+  where queue.queue_id = v_queue.queue_id;
+end;
+$$;
+
+comment on function leasehold.drop_queue(text) is
+$doc$Drops a queue that has no live job. Its finished jobs stay until their retention ends.
+
+p_queue  the queue to drop
+
+Creating a queue of that name again keeps the settings of the old one where it names none.
+Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, LH009 queue_not_empty, 22023.$doc$;
+-- end sql/functions/drop_queue.sql
+
+-- begin sql/functions/queue_stats.sql
+create or replace function leasehold.queue_stats(p_queue text default null)
+  returns setof leasehold.queue_stat
+  language plpgsql
+  stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_queue is not null then
+    perform leasehold._queue(p_queue);
+  end if;
+
+  return query
+  select
+    queue.name,
+    queue.paused_at is not null,
+    (select count(*) from leasehold.scheduled as scheduled where scheduled.queue_id = queue.queue_id),
+    (select count(*) from leasehold.ready as ready where ready.queue_id = queue.queue_id),
+    (select count(*) from leasehold.blocked as blocked where blocked.queue_id = queue.queue_id),
+    (select count(*) from leasehold.lease as lease where lease.queue_id = queue.queue_id),
+    ended.completed,
+    ended.dead,
+    ended.cancelled,
+    (select coalesce(sum(tally.pruned), 0)::bigint from leasehold.tally as tally
+      where tally.queue_id = queue.queue_id),
+    (
+      -- The first of each priority is its oldest: ids grow with time and returning jobs keep theirs.
+      select leasehold._now() - min(job.enqueued_at)
+      from generate_series(0, 9) as level
+      cross join lateral (
+        select ready.job_id
+        from leasehold.ready as ready
+        where ready.queue_id = queue.queue_id
+          and ready.priority = level
+        order by ready.job_id
+        limit 1
+      ) as oldest
+      join leasehold.job as job on job.job_id = oldest.job_id
+    ),
+    (
+      select count(*)
+      from leasehold.worker as worker
+      where queue.name = any (worker.queues)
+        and worker.heartbeat_at > leasehold._now() - interval '2 minutes'
+    )
+  from leasehold.queue as queue
+  cross join lateral (
+    select
+      count(*) filter (where finished.outcome = 'completed') as completed,
+      count(*) filter (where finished.outcome = 'dead') as dead,
+      count(*) filter (where finished.outcome = 'cancelled') as cancelled
+    from leasehold.finished as finished
+    where finished.queue_id = queue.queue_id
+  ) as ended
+  where queue.dropped_at is null
+    and (p_queue is null or queue.name = p_queue)
+  order by queue.name;
+end;
+$$;
+
+comment on function leasehold.queue_stats(text) is
+$doc$Counts the jobs of every queue, or of one, by where they are.
+
+p_queue  the queue; null: all
+
+One row a queue, by name. A queue with an old oldest_ready_age and no workers is served by nobody.
+workers counts processes seen within two minutes. Counting reads every row of a position: not for a tight loop.
+Raises LH005 queue_not_found.$doc$;
+-- end sql/functions/queue_stats.sql
+
+-- begin sql/functions/enqueue.sql
+create or replace function leasehold.enqueue(
+  p_queue text,
+  p_payload jsonb,
+  p_priority integer default 5,
+  p_run_at timestamptz default null,
+  p_delay interval default null,
+  p_dedup_key text default null,
+  p_dedup_window interval default interval '1 hour',
+  p_headers jsonb default null,
+  p_max_failures integer default null,
+  p_max_losses integer default null,
+  p_max_runtime interval default null,
+  p_time_to_live interval default null
+)
+  returns bigint
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (leasehold._enqueue(p_queue, array[row(
+    p_payload, p_headers, p_priority, p_run_at, p_delay, p_dedup_key, p_dedup_window,
+    p_max_failures, p_max_losses, p_max_runtime, p_time_to_live
+  )::leasehold._new_job]))[1];
+end;
+$$;
+
+comment on function leasehold.enqueue(
+  text, jsonb, integer, timestamptz, interval, text, interval, jsonb, integer, integer, interval, interval
+) is
+$doc$Adds a job to a queue, in the caller's transaction: it exists if and only if that commits.
+
+p_queue         the queue; create_queue makes one
+p_payload       what the handler gets: any JSON, at most 1 MiB as text by default
+p_priority      0 (first) to 9 (last)
+p_run_at        not before this instant; null: now
+p_delay         the same as a span from now, 0 to 10 years; excludes p_run_at
+p_dedup_key     1 to 255 bytes: while the key is taken, enqueueing it again returns the job that took it
+p_dedup_window  how long the key stays taken after the job has ended, counted from now, 0 to 1 year;
+                it is always taken while the job is live
+p_headers       an object for what is not the handler's business: trace ids, tenant
+p_max_failures  the failure that makes it dead, from 1; null: the queue's
+p_max_losses    the loss that makes it dead, from 1; null: the queue's
+p_max_runtime   longest time one attempt may run, 1 second to 1 year; null: the queue's
+p_time_to_live  how long it may wait for a worker once it is due, 1 second to 10 years; null: the queue's
+
+Returns the job id. Works at every isolation level.
+Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
+Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;
+-- end sql/functions/enqueue.sql
+
+-- begin sql/functions/enqueue_many.sql
+create or replace function leasehold.enqueue_many(
+  p_queue text,
+  p_jobs jsonb
+)
+  returns bigint[]
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c_keys constant text[] := array[
+    'payload', 'headers', 'priority', 'run_at', 'delay', 'dedup_key', 'dedup_window',
+    'max_failures', 'max_losses', 'max_runtime', 'time_to_live'
+  ];
+  v_jobs leasehold._new_job[];
+  v_unknown text;
+begin
+  if p_jobs is null or jsonb_typeof(p_jobs) <> 'array' then
+    raise exception 'jobs must be an array of objects' using errcode = 'invalid_parameter_value';
+  end if;
+  perform leasehold._require_number('number of jobs', jsonb_array_length(p_jobs), 0, 10000);
+  if exists (
+    select from jsonb_array_elements(p_jobs) as item
+    where jsonb_typeof(item) <> 'object' or not item ? 'payload'
+  ) then
+    raise exception 'every job must be an object with a payload'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select key into v_unknown
+  from jsonb_array_elements(p_jobs) as item
+  cross join lateral jsonb_object_keys(item - c_keys) as key
+  limit 1;
+  if found then
+    raise exception 'unknown key "%" in a job', left(v_unknown, 255)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known are: ' || array_to_string(c_keys, ', ') || '.';
+  end if;
+
+  select array_agg(
+    row(
+      item -> 'payload',
+      nullif(item -> 'headers', 'null'),
+      coalesce((item ->> 'priority')::integer, 5),
+      (item ->> 'run_at')::timestamptz,
+      (item ->> 'delay')::interval,
+      item ->> 'dedup_key',
+      coalesce((item ->> 'dedup_window')::interval, interval '1 hour'),
+      (item ->> 'max_failures')::integer,
+      (item ->> 'max_losses')::integer,
+      (item ->> 'max_runtime')::interval,
+      (item ->> 'time_to_live')::interval
+    )::leasehold._new_job
+    order by ordinality
+  ) into v_jobs
+  from jsonb_array_elements(p_jobs) with ordinality as element (item, ordinality);
+
+  return coalesce(leasehold._enqueue(p_queue, coalesce(v_jobs, '{}')), '{}');
+end;
+$$;
+
+comment on function leasehold.enqueue_many(text, jsonb) is
+$doc$Adds up to 10,000 jobs to a queue, all or none, in the caller's transaction.
+
+p_queue  the queue; create_queue makes one
+p_jobs   an array of objects: payload, and any of headers, priority, run_at, delay, dedup_key,
+         dedup_window, max_failures, max_losses, max_runtime, time_to_live, as enqueue takes them;
+         spans as text that PostgreSQL reads as an interval ("90 seconds", "PT1H")
+
+Returns the job ids in the order given; the id of the job that has the key, where a dedup key is taken.
+Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22007 or 22008 for
+a value that is no number, span or instant. Works at every isolation level.$doc$;
+-- end sql/functions/enqueue_many.sql
+
+-- begin sql/functions/cancel.sql
+create or replace function leasehold.cancel(
+  p_job_id bigint,
+  p_reason text default null
+)
+  returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_worker_id uuid;
+  v_outcome text;
+begin
+  perform leasehold._require_read_committed();
+  if p_job_id is null then
+    raise exception 'job id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+
+  -- A job may move while it is looked for; it is never in two places, so another look finds it.
+  for v_look in 1..100 loop
+    update leasehold.lease as lease
+    set
+      cancel_requested_at = coalesce(lease.cancel_requested_at, leasehold._now()),
+      cancel_reason = coalesce(lease.cancel_reason, left(p_reason, 16384), 'cancelled')
+    where lease.job_id = p_job_id
+    returning lease.worker_id into v_worker_id;
+    if found then
+      if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify('leasehold', 'cancel:' || v_worker_id);
+      end if;
+      return 'requested';
+    end if;
+
+    if leasehold._withdraw(array[p_job_id], 'cancelled', coalesce(p_reason, 'cancelled')) <> '{}' then
+      return 'cancelled';
+    end if;
+
+    select finished.outcome into v_outcome
+    from leasehold.job as job
+    join leasehold.finished as finished
+      on finished.queue_id = job.queue_id
+      and finished.job_id = job.job_id
+    where job.job_id = p_job_id;
+    if v_outcome = 'cancelled' then
+      return 'already_cancelled';
+    elsif v_outcome is not null then
+      perform leasehold._raise_lost(p_job_id, 'job_finished');
+    end if;
+
+    perform from leasehold.job as job where job.job_id = p_job_id;
+    if not found then
+      perform leasehold._raise_lost(p_job_id, 'job_not_found');
+    end if;
+  end loop;
+
+  raise exception 'job % keeps moving', p_job_id
+    using errcode = 'serialization_failure', hint = 'Cancel it again.';
+end;
+$$;
+
+comment on function leasehold.cancel(bigint, text) is
+$doc$Cancels a job: at once if nobody works on it, else its holder is asked to stop.
+
+p_job_id  the job
+p_reason  why, any text; cut to 16384 characters
+
+Returns cancelled, requested (the holder learns with its next heartbeat; a job that completes first is
+completed), or already_cancelled.
+Raises LH002 job_not_found, LH004 job_finished, LH006 isolation_not_supported, LH007 read_only, 22023.
+Locks the job's row. Safe to repeat.$doc$;
+-- end sql/functions/cancel.sql
+
+-- begin sql/functions/register_worker.sql
+create or replace function leasehold.register_worker(
+  p_worker_id uuid,
+  p_queues text[],
+  p_concurrency integer default null,
+  p_host text default null,
+  p_pid integer default null,
+  p_client_version text default null
+)
+  returns integer[]
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_last_seen timestamptz;
+begin
+  perform leasehold._require_read_committed();
+  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
+    raise exception 'worker id and queues must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  perform leasehold._require_number('number of queues', cardinality(p_queues), 0, 10000);
+  perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
+
+  v_now := leasehold._now();
+  select max(worker.heartbeat_at) into v_last_seen from leasehold.worker as worker;
+
+  -- The first worker to be seen after a silence in which leases lapsed says that it was an outage.
+  insert into leasehold.outage (started_at, ended_at)
+  select v_last_seen, v_now
+  where v_last_seen < v_now - interval '1 second'
+    and exists (
+      select
+      from leasehold.lease as lease
+      where lease.expires_at > v_last_seen
+        and lease.expires_at <= v_now
+    );
+
+  insert into leasehold.worker as worker (
+    worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues
+  )
+  values (
+    p_worker_id, v_now, v_now, p_pid, p_concurrency, left(p_host, 255), left(p_client_version, 255),
+    p_queues
+  )
+  on conflict (worker_id) do update
+  set
+    heartbeat_at = excluded.heartbeat_at, pid = excluded.pid, concurrency = excluded.concurrency,
+    host = excluded.host, client_version = excluded.client_version, queues = excluded.queues;
+
+  return array(
+    select queue.queue_id
+    from unnest(p_queues) with ordinality as served (name, ordinality)
+    left join leasehold.queue as queue
+      on queue.name = served.name
+      and queue.dropped_at is null
+    order by served.ordinality
+  );
+end;
+$$;
+
+comment on function leasehold.register_worker(uuid, text[], integer, text, integer, text) is
+$doc$Says that a worker process is there. Called again, that it is still alive: as often as it heartbeats.
+
+p_worker_id       a new uuid at every boot, the one lease_jobs is called with
+p_queues          the queues it has handlers for
+p_concurrency     how many jobs it works on at once, 1 to 100000
+p_host            where it runs
+p_pid             its process id there
+p_client_version  the client it uses
+
+Returns the ids of the queues, in the order given, by which notifications name them ("ready:1"); null
+for a queue that does not exist.
+A worker that never registers may lease all the same; people do not see it, and an outage of the
+database counts as its loss.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
+-- end sql/functions/register_worker.sql
+
+-- begin sql/functions/retire_worker.sql
+create or replace function leasehold.retire_worker(p_worker_id uuid)
+  returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_read_committed();
+  if p_worker_id is null then
+    raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+
+  delete from leasehold.worker as worker
+  where worker.worker_id = p_worker_id
+    and not exists (
+      select from leasehold.lease as lease where lease.worker_id = p_worker_id
+    );
+  return found;
+end;
+$$;
+
+comment on function leasehold.retire_worker(uuid) is
+$doc$Removes a worker process that stops, unless it still holds leases.
+
+p_worker_id  the worker
+
+Returns whether it was removed. Workers that vanish are removed by prune after a day.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
+-- end sql/functions/retire_worker.sql
+
+-- begin sql/functions/lease_jobs.sql
+create or replace function leasehold.lease_jobs(
+  p_queues text[],
+  p_worker_id uuid,
+  p_limit integer default 1,
+  p_lease interval default null,
+  p_request_id uuid default null
+)
+  returns setof leasehold.leased_job
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+declare
+  v_queues leasehold.queue[];
+  v_queue leasehold.queue;
+  v_missing text;
+  v_now timestamptz;
+  v_epoch bigint;
+  v_left integer := p_limit;
+  v_leased integer;
+begin
+  perform leasehold._require_read_committed();
+  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
+    raise exception 'queues and worker id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  perform leasehold._require_limit(p_limit, 10000);
+  perform leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
+
+  select array_agg(queue order by array_position(p_queues, queue.name)) into v_queues
+  from leasehold.queue as queue
+  where queue.name = any (p_queues)
+    and queue.dropped_at is null;
+
+  if coalesce(cardinality(v_queues), 0) < cardinality(p_queues) then
+    select name into v_missing
+    from unnest(p_queues) as name
+    where not exists (select from unnest(v_queues) as queue where queue.name = name);
+    if found then
+      perform leasehold._queue(v_missing);
+    end if;
+  end if;
+
+  -- A call made before under this id is answered with the leases it made. One that is under way
+  -- is waited for at the unique key. A quiet poll writes nothing.
+  if p_request_id is not null then
+    if exists (
+      select
+      from unnest(v_queues) as queue
+      cross join lateral (
+        select from leasehold.ready as ready where ready.queue_id = queue.queue_id limit 1
+      ) as ready
+      where queue.paused_at is null
+    ) then
+      insert into leasehold.request (request_id, requested_at)
+      values (p_request_id, leasehold._now())
+      on conflict do nothing;
+      if not found then
+        return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+        return;
+      end if;
+    elsif exists (
+      select from leasehold.request as request where request.request_id = p_request_id
+    ) then
+      return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+      return;
+    end if;
+  end if;
+
+  v_now := leasehold._now();
+  v_epoch := leasehold._epoch();
+
+  foreach v_queue in array coalesce(v_queues, '{}') loop
+    exit when v_left = 0;
+    continue when v_queue.paused_at is not null;
+
+    return query
+    with picked as materialized (
+      select ready.ctid as row_address
+      from leasehold.ready as ready
+      where ready.queue_id = v_queue.queue_id
+        and (ready.live_until is null or ready.live_until > v_now)
+      order by ready.priority, ready.job_id
+      limit v_left
+      for update skip locked
+    ), gone as (
+      -- Rows of ready are never updated, so the address that was locked is the row.
+      delete from leasehold.ready as ready
+      where ready.ctid = any (array(select picked.row_address from picked))
+      returning ready.*
+    ), granted as materialized (
+      select
+        gone.job_id, gone.queue_id, gone.priority, gone.live_until,
+        gone.attempt + 1 as attempt, gone.failures, gone.losses, gone.releases,
+        v_epoch << 32 | gone.attempt + 1 as fence,
+        gen_random_uuid() as token,
+        coalesce(p_lease, v_queue.lease_duration) as duration,
+        coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+        job.enqueued_at, job.payload, job.headers
+      from gone
+      join leasehold.job as job on job.job_id = gone.job_id
+    ), leased as (
+      insert into leasehold.lease (
+        job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
+        worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
+      )
+      select
+        granted.job_id, granted.fence, v_now, v_now, v_now + granted.duration,
+        v_now + granted.max_runtime, granted.live_until, granted.token,
+        p_worker_id, p_request_id, granted.duration, granted.queue_id, granted.attempt,
+        granted.releases, granted.failures, granted.losses, granted.priority
+      from granted
+    )
+    select
+      granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
+      granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
+      granted.releases, checkpoint.data, granted.duration, granted.duration,
+      granted.max_runtime, granted.enqueued_at, v_now + granted.duration
+    from granted
+    left join leasehold.checkpoint as checkpoint
+      on granted.attempt > 1
+      and checkpoint.job_id = granted.job_id
+    order by granted.priority, granted.job_id;
+
+    get diagnostics v_leased = row_count;
+    v_left := v_left - v_leased;
+  end loop;
+end;
+$$;
+
+comment on function leasehold.lease_jobs(text[], uuid, integer, interval, uuid) is
+$doc$Leases jobs that can run now: never more than the limit, each to this caller alone.
+
+p_queues      queues to take from, the first before the second; within one by priority, then by age
+p_worker_id   the process that asks, a new uuid at every boot
+p_limit       most jobs to lease, 1 to 10000
+p_lease       length of the leases, 1 second to 1 day; null: each queue's default
+p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases
+
+Returns the jobs in the order of the line. Each has its token, to be shown by every later call.
+Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.
+Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
+-- end sql/functions/lease_jobs.sql
+
+-- begin sql/functions/heartbeat.sql
+create or replace function leasehold.heartbeat(
+  p_job_id bigint,
+  p_token uuid,
+  p_extend interval default null,
+  p_checkpoint jsonb default null
+)
+  returns leasehold.heartbeat_answer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_answer leasehold.heartbeat_answer;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
+  perform leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
+  perform leasehold._require_documents('checkpoint', array[p_checkpoint]);
+
+  loop
+    -- The row is locked before the clock is read, so a wait does not eat into the extension.
+    select
+      lease.job_id,
+      case when lease.expires_at <= leasehold._now() then 'revived' else 'ok' end,
+      null::interval, lease.cancel_requested_at is not null, lease.cancel_reason
+    into v_answer
+    from leasehold.lease as lease
+    where lease.job_id = p_job_id
+      and lease.token = p_token
+    for no key update;
+    exit when found;
+
+    if not leasehold._revive(array[p_job_id], array[p_token]) then
+      perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+    end if;
+  end loop;
+
+  update leasehold.lease as lease
+  set
+    heartbeat_at = leasehold._now(),
+    expires_at = leasehold._extended(lease, p_extend)
+  where lease.job_id = p_job_id
+  returning lease.expires_at - leasehold._now() into v_answer.remaining;
+
+  if p_checkpoint is not null then
+    perform leasehold._save_checkpoints(array[p_job_id], array[p_checkpoint]);
+  end if;
+  return v_answer;
+end;
+$$;
+
+comment on function leasehold.heartbeat(bigint, uuid, interval, jsonb) is
+$doc$Renews the caller's lease on a job, and learns whether somebody asks for a cancel.
+
+p_job_id      the job to keep
+p_token       the token lease_jobs returned
+p_extend      new length counted from now, 1 second to 1 day; null: the length asked for at lease time
+p_checkpoint  what the next attempt is to resume from, at most 1 MiB as text; null: leave the last one
+
+Returns ok, or revived where the lease had expired and nobody had leased the job since; the span that
+remains; and whether to stop. A lease is never shortened. Past the longest runtime it is renewed for one
+more lease length and no further.
+Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
+isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
+Locks the lease row. Safe to repeat.$doc$;
+-- end sql/functions/heartbeat.sql
+
+-- begin sql/functions/heartbeat_many.sql
+create or replace function leasehold.heartbeat_many(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_extend interval default null,
+  p_checkpoints jsonb[] default null
+)
+  returns setof leasehold.heartbeat_answer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  -- Items and locked leases meet in a hash join, whatever the planner thinks of array lengths.
+  set enable_nestloop = off
+  set enable_seqscan = off
+as $$
+declare
+  v_held bigint[];
+  v_expired bigint[];
+  v_revived boolean := false;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(p_job_ids, p_tokens, 100000);
+  perform leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
+  perform leasehold._require_companion('checkpoint', p_checkpoints, p_job_ids);
+  perform leasehold._require_documents('checkpoint', p_checkpoints);
+
+  loop
+    -- A row that a transaction holds, one that completes the job say, must not hold up the other
+    -- renewals: it is skipped, and answered as busy.
+    select
+      array_agg(held.job_id),
+      array_agg(held.job_id) filter (where held.expires_at <= leasehold._now())
+    into v_held, v_expired
+    from (
+      select item.job_id, item.token
+      from unnest(p_job_ids, p_tokens) as item (job_id, token)
+      order by item.job_id
+    ) as item
+    cross join lateral (
+      select lease.job_id, lease.expires_at
+      from leasehold.lease as lease
+      where lease.job_id = item.job_id
+        and lease.token = item.token
+      for no key update skip locked
+    ) as held;
+
+    exit when v_revived
+      or cardinality(v_held) >= cardinality(p_job_ids)
+      or not leasehold._revive(p_job_ids, p_tokens);
+    v_revived := true;
+  end loop;
+
+  update leasehold.lease as lease
+  set
+    heartbeat_at = leasehold._now(),
+    expires_at = leasehold._extended(lease, p_extend)
+  where lease.job_id = any (v_held);
+
+  if p_checkpoints is not null then
+    perform leasehold._save_checkpoints(
+      array_agg(item.job_id), array_agg(item.data)
+    )
+    from (
+      select distinct on (item.job_id) item.job_id, item.data
+      from unnest(p_job_ids, p_tokens, p_checkpoints)
+        with ordinality as item (job_id, token, data, ordinality)
+      join leasehold.lease as lease on lease.job_id = item.job_id and lease.token = item.token
+      where item.data is not null
+        and item.job_id = any (v_held)
+      order by item.job_id, item.ordinality desc
+    ) as item;
+  end if;
+
+  return query
+  select
+    item.job_id,
+    case
+      when lease.job_id is null then 'lost'
+      when held.job_id is null then 'busy'
+      when expired.job_id is null then 'ok'
+      else 'revived'
+    end,
+    lease.expires_at - leasehold._now(),
+    case
+      when lease.job_id is null
+        then leasehold._settled_status(item.job_id, item.token, true) = 'job_cancelled'
+      else lease.cancel_requested_at is not null
+    end,
+    lease.cancel_reason
+  from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
+  left join leasehold.lease as lease
+    on lease.job_id = item.job_id
+    and lease.token = item.token
+    and lease.job_id = any (p_job_ids)
+  left join (select distinct job_id from unnest(v_held) as job_id) as held
+    on held.job_id = lease.job_id
+  left join (select distinct job_id from unnest(v_expired) as job_id) as expired
+    on expired.job_id = lease.job_id
+  order by item.ordinality;
+end;
+$$;
+
+comment on function leasehold.heartbeat_many(bigint[], uuid[], interval, jsonb[]) is
+$doc$Renews many leases at once; each item is judged alone.
+
+p_job_ids      the jobs to keep, at most 100000
+p_tokens       their tokens, in the same order
+p_extend       new length counted from now, 1 second to 1 day; null: the length asked for at lease time
+p_checkpoints  what to resume from, in the same order, null members leave the last one; null: none at all
+
+Returns an answer an item, in the order given: ok, revived, busy or lost. busy means that another
+transaction holds the row just now; it was not renewed, ask again. A lost item whose job was cancelled
+has cancel_requested set.
+Raises LH006 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
+Locks the lease rows in id order and waits for none. Safe to repeat.$doc$;
+-- end sql/functions/heartbeat_many.sql
+
+-- begin sql/functions/assert_lease.sql
+create or replace function leasehold.assert_lease(
+  p_job_id bigint,
+  p_token uuid
+)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
+
+  loop
+    -- The weakest lock that keeps the row from being taken away: heartbeats, which change no key,
+    -- pass; reap_expired and every settlement but the caller's own do not.
+    perform
+    from leasehold.lease as lease
+    where lease.job_id = p_job_id
+      and lease.token = p_token
+    for key share;
+    exit when found;
+
+    if not leasehold._revive(array[p_job_id], array[p_token]) then
+      perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function leasehold.assert_lease(bigint, uuid) is
+$doc$Makes sure that the caller holds the job, until the caller's transaction ends.
+
+p_job_id  the job
+p_token   the token lease_jobs returned
+
+Call it in the transaction that writes the job's effects: they commit only if the lease is still the
+caller's, and nobody can lease the job in between. Heartbeats go on meanwhile.
+Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
+isolation_not_supported, LH007 read_only, 22023.
+Holds a key share lock on the lease row until commit. Safe to repeat.$doc$;
+-- end sql/functions/assert_lease.sql
+
+-- begin sql/functions/complete.sql
+create or replace function leasehold.complete(
+  p_job_id bigint,
+  p_token uuid,
+  p_result jsonb default null
+)
+  returns leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return leasehold._settled(settlement)
+  from leasehold.complete_many(array[p_job_id], array[p_token], array[p_result]) as settlement;
+end;
+$$;
+
+comment on function leasehold.complete(bigint, uuid, jsonb) is
+$doc$Completes a job, in the caller's transaction.
+
+p_job_id  the job
+p_token   the token lease_jobs returned
+p_result  what the handler returned, at most 1 MiB as text; null: nothing
+
+Returns completed (late where the lease had expired and nobody had leased the job since), or
+already_completed where this token completed it before.
+Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
+isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
+Locks the lease row. Safe to repeat: the first result stays.$doc$;
+-- end sql/functions/complete.sql
+
+-- begin sql/functions/complete_many.sql
+create or replace function leasehold.complete_many(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_results jsonb[] default null
+)
+  returns setof leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_nestloop = off
+as $$
+declare
+  v_ended leasehold.finished[];
+  v_late boolean;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
+  perform leasehold._require_companion('result', p_results, p_job_ids);
+  perform leasehold._require_documents('result', p_results);
+
+  select
+    array_agg(row(
+      held.job_id, leasehold._now(), null, held.leased_at, held.live_until, held.token,
+      held.worker_id, held.queue_id, held.attempt, held.releases, held.failures, held.losses,
+      held.priority, held.expires_at <= leasehold._now(), 'completed', null, item.result
+    )::leasehold.finished),
+    bool_or(held.expires_at <= leasehold._now())
+  into v_ended, v_late
+  from leasehold._take(p_job_ids, p_tokens) as held
+  left join (
+    select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
+    from unnest(p_job_ids, p_tokens, p_results) as item (job_id, token, result)
+    where p_results is not null
+  ) as item
+    on item.job_id = held.job_id
+    and item.token = held.token;
+
+  perform leasehold._finish(v_ended);
+
+  if cardinality(v_ended) = cardinality(p_job_ids) and not v_late then
+    return query select item.job_id, 'completed', false, null::interval
+    from unnest(p_job_ids) as item (job_id);
+    return;
+  end if;
+
+  return query
+  select
+    item.job_id,
+    case
+      when ended.job_id is null then leasehold._settled_status(item.job_id, item.token, true)
+      when item.nth > 1 then 'already_completed'
+      else 'completed'
+    end,
+    coalesce(ended.late, false),
+    null::interval
+  from (
+    select item.job_id, item.token, item.ordinality,
+      row_number() over (partition by item.job_id, item.token order by item.ordinality) as nth
+    from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
+  ) as item
+  left join unnest(v_ended) as ended
+    on ended.job_id = item.job_id
+    and ended.token = item.token
+  order by item.ordinality;
+end;
+$$;
+
+comment on function leasehold.complete_many(bigint[], uuid[], jsonb[]) is
+$doc$Completes many jobs at once; each item is judged alone.
+
+p_job_ids  the jobs, at most 10000
+p_tokens   their tokens, in the same order
+p_results  what the handlers returned, in the same order, each null or JSON of at most 1 MiB as text; null: nothing
+
+Returns a settlement an item, in the order given: completed, already_completed, or why nothing changed:
+lease_lost, job_not_found, job_cancelled, job_finished.
+Raises LH006 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
+Locks the lease rows in id order. Safe to repeat: the first accepted result stays.$doc$;
+-- end sql/functions/complete_many.sql
+
+-- begin sql/functions/fail.sql
+create or replace function leasehold.fail(
+  p_job_id bigint,
+  p_token uuid,
+  p_error text default null,
+  p_retry_in interval default null,
+  p_retryable boolean default true
+)
+  returns leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return leasehold._settled(settlement)
+  from leasehold.fail_many(
+    array[p_job_id], array[p_token], array[p_error], array[p_retry_in], array[p_retryable]
+  ) as settlement;
+end;
+$$;
+
+comment on function leasehold.fail(bigint, uuid, text, interval, boolean) is
+$doc$Says that the handler failed. Spends one of the job's failures.
+
+p_job_id     the job
+p_token      the token lease_jobs returned
+p_error      what went wrong, any text; cut to 16384 characters
+p_retry_in   delay before the next attempt, 0 to 10 years; null: the queue's backoff
+p_retryable  false: do not try again
+
+Returns failed (it will run again, after retry_in), dead (budget spent, or not retryable), cancelled (a cancel
+had been asked for), or already_… where this token settled the job before. Retires the token.
+Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
+isolation_not_supported, LH007 read_only, 22023.
+Locks the lease row. Safe to repeat.$doc$;
+-- end sql/functions/fail.sql
+
+-- begin sql/functions/fail_many.sql
+create or replace function leasehold.fail_many(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_errors text[] default null,
+  p_retry_in interval[] default null,
+  p_retryable boolean[] default null
+)
+  returns setof leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_nestloop = off
+as $$
+declare
+  v_endings leasehold._ending[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
+  perform leasehold._require_companion('error', p_errors, p_job_ids);
+  perform leasehold._require_companion('delay', p_retry_in, p_job_ids);
+  perform leasehold._require_companion('retryable', p_retryable, p_job_ids);
+  perform leasehold._require_span('retry delay', delay, interval '0', interval '10 years')
+  from unnest(p_retry_in) as delay;
+
+  select array_agg(row(
+    verdict.held,
+    case when verdict.cancelled then 'cancelled' else 'failed' end,
+    verdict.error,
+    not verdict.cancelled,
+    case
+      when verdict.cancelled then 'cancelled'
+      when verdict.reason is not null then 'dead'
+      when verdict.delay > interval '0' then 'scheduled'
+      else 'ready'
+    end,
+    case when verdict.cancelled then (verdict.held).cancel_reason else verdict.reason end,
+    leasehold._now() + verdict.delay
+  )::leasehold._ending)
+  into v_endings
+  from (
+    select
+      held,
+      item.error,
+      held.cancel_requested_at is not null as cancelled,
+      case
+        when item.retryable is false then 'not_retryable'
+        when held.failures + 1 >= budget.max_failures then 'max_failures_exceeded'
+      end as reason,
+      coalesce(
+        item.delay, leasehold._backoff(budget.backoff_base, budget.backoff_max, held.failures)
+      ) as delay
+    from leasehold._take(p_job_ids, p_tokens) as held
+    join (
+      select distinct on (item.job_id, item.token) item.*
+      from unnest(p_job_ids, p_tokens, p_errors, p_retry_in, p_retryable)
+        as item (job_id, token, error, delay, retryable)
+    ) as item
+      on item.job_id = held.job_id
+      and item.token = held.token
+    cross join lateral leasehold._budget(held.job_id) as budget
+  ) as verdict;
+
+  return query select * from leasehold._answer_endings(p_job_ids, p_tokens, v_endings);
+end;
+$$;
+
+comment on function leasehold.fail_many(bigint[], uuid[], text[], interval[], boolean[]) is
+$doc$Says of many jobs that their handlers failed; each item is judged alone.
+
+p_job_ids    the jobs, at most 10000
+p_tokens     their tokens, in the same order
+p_errors     what went wrong, in the same order; cut to 16384 characters; null: nothing said
+p_retry_in   delay before the next attempt, 0 to 10 years; null: the queue's backoff
+p_retryable  false: do not try again; null: try again
+
+Returns a settlement an item, in the order given: failed (it will run again, after retry_in), dead (budget
+spent, or not retryable), cancelled (a cancel had been asked for), already_…, or why nothing changed.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.
+Locks the lease rows in id order. Safe to repeat.$doc$;
+-- end sql/functions/fail_many.sql
+
+-- begin sql/functions/release.sql
+create or replace function leasehold.release(
+  p_job_id bigint,
+  p_token uuid,
+  p_delay interval default interval '0'
+)
+  returns leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_endings leasehold._ending[];
+  v_settlement leasehold.settlement;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
+  if p_delay is null then
+    raise exception 'delay must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  perform leasehold._require_span('delay', p_delay, interval '0', interval '10 years');
+
+  select array_agg(row(
+    held,
+    case when held.cancel_requested_at is null then 'released' else 'cancelled' end,
+    null,
+    false,
+    case
+      when held.cancel_requested_at is not null then 'cancelled'
+      when p_delay > interval '0' then 'scheduled'
+      else 'ready'
+    end,
+    held.cancel_reason,
+    leasehold._now() + p_delay
+  )::leasehold._ending)
+  into v_endings
+  from leasehold._take(array[p_job_id], array[p_token]) as held;
+
+  select settlement.* into v_settlement
+  from leasehold._answer_endings(array[p_job_id], array[p_token], v_endings) as settlement;
+
+  if v_settlement.status = 'released' and p_delay = interval '0' then
+    perform leasehold._wake(array[((v_endings[1]).held).queue_id]);
+  end if;
+  return leasehold._settled(v_settlement);
+end;
+$$;
+
+comment on function leasehold.release(bigint, uuid, interval) is
+$doc$Hands a job back, free of charge: neither a failure nor a loss. It keeps its place in line.
+
+p_job_id  the job
+p_token   the token lease_jobs returned
+p_delay   how long it is to wait before it may run again, 0 to 10 years
+
+Returns released, cancelled (a cancel had been asked for), or already_… where this token settled the job
+before. Retires the token.
+Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
+isolation_not_supported, LH007 read_only, 22023.
+Locks the lease row. Safe to repeat.$doc$;
+-- end sql/functions/release.sql
+
+-- begin sql/functions/dead_letter.sql
+create or replace function leasehold.dead_letter(
+  p_job_id bigint,
+  p_token uuid,
+  p_reason text default null
+)
+  returns leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_endings leasehold._ending[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
+
+  select array_agg(row(
+    held, 'dead_lettered', p_reason, false, 'dead', coalesce(p_reason, 'dead_lettered'), null
+  )::leasehold._ending)
+  into v_endings
+  from leasehold._take(array[p_job_id], array[p_token]) as held;
+
+  return leasehold._settled(settlement)
+  from leasehold._answer_endings(array[p_job_id], array[p_token], v_endings) as settlement;
+end;
+$$;
+
+comment on function leasehold.dead_letter(bigint, uuid, text) is
+$doc$Gives a job up: it is dead, and kept for a person to look at. Spends no budget.
+
+p_job_id  the job
+p_token   the token lease_jobs returned
+p_reason  why, any text; cut to 16384 characters
+
+Returns dead, or already_… where this token settled the job before. Retires the token.
+Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
+isolation_not_supported, LH007 read_only, 22023.
+Locks the lease row. Safe to repeat. redrive takes the job back.$doc$;
+-- end sql/functions/dead_letter.sql
+
+-- begin sql/functions/job.sql
+create or replace function leasehold.job(p_job_id bigint)
+  returns leasehold.job_info
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_info leasehold.job_info;
+begin
+  if p_job_id is null then
+    raise exception 'job id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+
+  select info.* into v_info from leasehold._job_infos(array[p_job_id]) as info;
+  if not found then
+    perform leasehold._raise_lost(p_job_id, 'job_not_found');
+  end if;
+  return v_info;
+end;
+$$;
+
+comment on function leasehold.job(bigint) is
+$doc$Everything about one job: where it is, who holds it for how long, its attempts, checkpoint and result.
+
+p_job_id  the job
+
+Raises LH002 job_not_found, 22023. Never shows a token.$doc$;
+-- end sql/functions/job.sql
+
+-- begin sql/functions/peek.sql
+create or replace function leasehold.peek(
+  p_queue text,
+  p_state text default 'ready',
+  p_limit integer default 20,
+  p_after bigint default null
+)
+  returns setof leasehold.job_info
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue leasehold.queue;
+  v_after bigint := coalesce(p_after, 0);
+  v_after_priority smallint := -1;
+begin
+  perform leasehold._require_limit(p_limit, 1000);
+  if (p_state in (
+    'scheduled', 'ready', 'blocked', 'leased', 'completed', 'dead', 'cancelled'
+  )) is not true then
+    raise exception 'unknown state "%"', left(p_state, 255)
+      using errcode = 'invalid_parameter_value',
+        hint = 'States are scheduled, ready, blocked, leased, completed, dead and cancelled.';
+  end if;
+  v_queue := leasehold._queue(p_queue);
+
+  if p_after is not null then
+    select job.priority into v_after_priority from leasehold.job as job where job.job_id = p_after;
+    if not found then
+      perform leasehold._raise_lost(p_after, 'job_not_found');
+    end if;
+  end if;
+
+  -- Of the branches one runs; each walks an index and stops at the limit.
+  return query
+  select info.*
+  from leasehold._job_infos(array(
+    (
+      select ready.job_id
+      from leasehold.ready as ready
+      where p_state = 'ready'
+        and ready.queue_id = v_queue.queue_id
+        and (ready.priority, ready.job_id) > (v_after_priority, v_after)
+      order by ready.priority, ready.job_id
+      limit p_limit
+    )
+    union all (
+      select scheduled.job_id
+      from leasehold.scheduled as scheduled
+      where p_state = 'scheduled'
+        and scheduled.queue_id = v_queue.queue_id
+        and scheduled.job_id > v_after
+      order by scheduled.job_id
+      limit p_limit
+    )
+    union all (
+      select blocked.job_id
+      from leasehold.blocked as blocked
+      where p_state = 'blocked'
+        and blocked.queue_id = v_queue.queue_id
+        and blocked.job_id > v_after
+      order by blocked.job_id
+      limit p_limit
+    )
+    union all (
+      select lease.job_id
+      from leasehold.lease as lease
+      where p_state = 'leased'
+        and lease.queue_id = v_queue.queue_id
+        and lease.job_id > v_after
+      order by lease.job_id
+      limit p_limit
+    )
+    union all (
+      select finished.job_id
+      from leasehold.finished as finished
+      where finished.outcome = p_state
+        and finished.queue_id = v_queue.queue_id
+        and finished.job_id > v_after
+      order by finished.job_id
+      limit p_limit
+    )
+  )) as info;
+end;
+$$;
+
+comment on function leasehold.peek(text, text, integer, bigint) is
+$doc$A page of a queue's jobs in one state, without touching them.
+
+p_queue  the queue
+p_state  scheduled, ready, blocked, leased, completed, dead or cancelled
+p_limit  most jobs to show, 1 to 1000
+p_after  the last job of the page before; null: from the beginning
+
+Ready jobs come in the order in which they will run, all others by job id. Never shows a token.
+Raises LH002 job_not_found, LH005 queue_not_found, 22023.$doc$;
+-- end sql/functions/peek.sql
+
+-- begin sql/functions/redrive.sql
+create or replace function leasehold.redrive(
+  p_job_ids bigint[] default null,
+  p_queue text default null,
+  p_limit integer default 1000
+)
+  returns setof bigint
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue leasehold.queue;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 10000);
+  if (p_job_ids is null) = (p_queue is null) then
+    raise exception 'name either job ids or a queue' using errcode = 'invalid_parameter_value';
+  end if;
+  if cardinality(p_job_ids) > p_limit or array_position(p_job_ids, null) is not null then
+    raise exception 'job ids must be at most % and not null', p_limit
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if p_queue is not null then
+    v_queue := leasehold._queue(p_queue);
+  end if;
+
+  return query
+  with wanted as materialized (
+    select finished.queue_id, finished.job_id, finished.keep_until
+    from leasehold.finished as finished
+    join leasehold.job as job
+      on job.queue_id = finished.queue_id
+      and job.job_id = finished.job_id
+    where finished.outcome = 'dead'
+      and (p_job_ids is null or finished.job_id = any (p_job_ids))
+      and (p_queue is null or finished.queue_id = v_queue.queue_id)
+    order by finished.job_id
+    limit p_limit
+  ), risen as (
+    delete from leasehold.finished as finished
+    using wanted
+    where finished.keep_until = wanted.keep_until
+      and finished.queue_id = wanted.queue_id
+      and finished.job_id = wanted.job_id
+    returning finished.*
+  ), renewed as (
+    update leasehold.job as job
+    set generation = job.generation + 1
+    from risen
+    where job.job_id = risen.job_id
+  )
+  -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
+  insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
+  select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
+  from risen
+  returning job_id;
+
+  if found then
+    perform leasehold._wake(array_remove(
+      array(select job.queue_id from leasehold.job as job where job.job_id = any (p_job_ids))
+        || v_queue.queue_id,
+      null
+    ));
+  end if;
+end;
+$$;
+
+comment on function leasehold.redrive(bigint[], text, integer) is
+$doc$Puts dead jobs back in line as a new generation: all budgets whole, no time to live, history kept.
+
+p_job_ids  the dead jobs, at most p_limit; or
+p_queue    any dead jobs of this queue, oldest first
+p_limit    most jobs to put back, 1 to 10000
+
+Returns the ids of the jobs it put back; jobs that are not dead are left alone.
+Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
+-- end sql/functions/redrive.sql
+
+-- begin sql/functions/promote_due.sql
+create or replace function leasehold.promote_due(p_limit integer default 1000)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_queue_ids integer[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 10000);
+
+  with due as (
+    -- Rows of scheduled are never updated, so the address that is locked is the row.
+    delete from leasehold.scheduled as scheduled
+    where scheduled.ctid = any (array(
+      select due.ctid
+      from leasehold.scheduled as due
+      where due.run_at <= leasehold._now()
+      order by due.run_at
+      limit p_limit
+      for update skip locked
+    ))
+    returning scheduled.*
+  ), promoted as (
+    insert into leasehold.ready (
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    )
+    select
+      due.job_id, due.live_until, due.queue_id, due.attempt, due.releases, due.failures,
+      due.losses, due.priority
+    from due
+    returning queue_id
+  )
+  select array_agg(promoted.queue_id) into v_queue_ids from promoted;
+
+  perform leasehold._wake(v_queue_ids);
+  return coalesce(cardinality(v_queue_ids), 0);
+end;
+$$;
+
+comment on function leasehold.promote_due(integer) is
+$doc$Makes scheduled jobs ready whose time has come, the longest due first, and wakes their workers.
+
+p_limit  most jobs to move, 1 to 10000
+
+Returns how many it moved. Any process may run it, several at once do no harm.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
+-- end sql/functions/promote_due.sql
+
+-- begin sql/functions/reap_expired.sql
+create or replace function leasehold.reap_expired(p_limit integer default 1000)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_endings leasehold._ending[];
+  v_expired bigint[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 10000);
+  v_now := leasehold._now();
+
+  select array_agg(row(
+    verdict.held,
+    case
+      when verdict.cancelled then 'cancelled'
+      when verdict.overran then 'failed'
+      else 'expired'
+    end,
+    case when verdict.overran then 'max_runtime_exceeded' else 'lease_expired' end,
+    verdict.counted,
+    case
+      when verdict.cancelled then 'cancelled'
+      when verdict.reason is not null then 'dead'
+      when verdict.overran then 'scheduled'
+      else 'ready'
+    end,
+    coalesce(verdict.reason, (verdict.held).cancel_reason),
+    v_now + leasehold._backoff(verdict.backoff_base, verdict.backoff_max, (verdict.held).failures)
+  )::leasehold._ending)
+  into v_endings
+  from (
+    select
+      lapsed as held,
+      budget.backoff_base,
+      budget.backoff_max,
+      judged.cancelled,
+      judged.overran,
+      judged.counted,
+      case
+        when judged.cancelled then null
+        when lapsed.live_until <= v_now then 'ttl_expired'
+        when judged.overran and lapsed.failures + 1 >= budget.max_failures then 'max_runtime_exceeded'
+        when judged.overran then null
+        when judged.counted and lapsed.losses + 1 >= budget.max_losses then 'lease_expired'
+      end as reason
+    from leasehold._take_lapsed(v_now, p_limit) as lapsed
+    cross join lateral leasehold._budget(lapsed.job_id) as budget
+    cross join lateral (
+      select
+        lapsed.cancel_requested_at is not null as cancelled,
+        coalesce(lapsed.runs_until <= v_now, false) as overran,
+        lapsed.cancel_requested_at is null and (
+          coalesce(lapsed.runs_until <= v_now, false)
+          or not leasehold._excused(lapsed)
+        ) as counted
+    ) as judged
+  ) as verdict;
+
+  perform leasehold._end_attempts(v_endings);
+  perform leasehold._wake(array(
+    select (held).queue_id from unnest(v_endings) where destination = 'ready'
+  ));
+
+  v_expired := array(
+    select ready.job_id from leasehold.ready as ready where ready.live_until <= v_now limit p_limit
+  ) || array(
+    select scheduled.job_id from leasehold.scheduled as scheduled
+    where scheduled.live_until <= v_now limit p_limit
+  ) || array(
+    select blocked.job_id from leasehold.blocked as blocked
+    where blocked.live_until <= v_now limit p_limit
+  );
+  return coalesce(cardinality(v_endings), 0)
+    + cardinality(leasehold._withdraw(v_expired[1:p_limit], 'dead', 'ttl_expired'));
+end;
+$$;
+
+comment on function leasehold.reap_expired(integer) is
+$doc$Takes away leases that have expired, and ends waiting jobs whose time to live has passed.
+
+p_limit  most leases, and most waiting jobs, to take, 1 to 10000
+
+A lapsed job becomes ready again with one more loss; dead when its losses are spent (lease_expired) or its
+time to live has passed (ttl_expired); cancelled if a cancel was asked for; and where its longest runtime
+has passed it failed (max_runtime_exceeded). No loss is counted for a lease last renewed before the
+server started, or that lapsed while no worker could reach the database and whose worker is back.
+Returns how many it took. Any process may run it, several at once do no harm.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
+-- end sql/functions/reap_expired.sql
+
+-- begin sql/functions/prune.sql
+create or replace function leasehold.prune(p_limit integer default 10000)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+as $$
+declare
+  v_now timestamptz;
+  v_today timestamptz;
+  v_past bigint[];
+  v_pruned integer;
+  v_partition text;
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 100000);
+  v_now := leasehold._now();
+  v_today := date_trunc('day', v_now, 'UTC');
+
+  -- Whole days only: the partitions of days gone by are emptied, then dropped.
+  with past as (
+    select finished.queue_id, finished.job_id, finished.keep_until
+    from leasehold.finished as finished
+    where finished.keep_until < v_today
+    limit p_limit
+    for update skip locked
+  ), gone as (
+    delete from leasehold.finished as finished
+    using past
+    where finished.keep_until = past.keep_until
+      and finished.queue_id = past.queue_id
+      and finished.job_id = past.job_id
+    returning finished.job_id
+  )
+  select array_agg(gone.job_id) into v_past from gone;
+  v_pruned := leasehold._erase(coalesce(v_past, '{}'));
+
+  for v_partition in
+    select child.relname
+    from pg_inherits as heritage
+    join pg_class as child on child.oid = heritage.inhrelid
+    where heritage.inhparent = 'leasehold.finished'::regclass
+      and child.relname ~ '^finished_\d{8}$'
+      and to_date(right(child.relname, 8), 'YYYYMMDD') < v_today at time zone 'UTC'
+  loop
+    exit when exists (select from leasehold.finished as finished where finished.keep_until < v_today);
+    begin
+      execute format('drop table leasehold.%I', v_partition);
+    exception
+      -- Somebody reads it, or another process has just dropped it: the next round tries again.
+      when lock_not_available or undefined_table then null;
+    end;
+  end loop;
+  perform leasehold._ensure_finished_partitions();
+
+  -- A job that slipped into its queue while that was dropped.
+  perform leasehold._withdraw(
+    array(
+      select live.job_id
+      from leasehold.queue as queue
+      join leasehold._live as live on live.queue_id = queue.queue_id
+      where queue.dropped_at is not null
+        and live.state <> 'leased'
+      limit p_limit
+    ),
+    'cancelled',
+    'queue_dropped'
+  );
+
+  delete from leasehold.request as request
+  where request.ctid = any (array(
+    select old.ctid from leasehold.request as old
+    where old.requested_at < v_now - interval '10 minutes'
+    limit 10 * p_limit
+  ));
+  delete from leasehold.dedup as dedup
+  where (dedup.queue_id, dedup.dedup_key) in (
+    select old.queue_id, old.dedup_key
+    from leasehold.dedup as old
+    where old.expires_at <= v_now
+      and not leasehold._is_live(old.job_id)
+    limit p_limit
+    for update skip locked
+  );
+  delete from leasehold.outage as outage where outage.ended_at < v_now - interval '2 days';
+  delete from leasehold.worker as worker
+  where worker.heartbeat_at < v_now - interval '1 day'
+    and not exists (
+      select from leasehold.lease as lease where lease.worker_id = worker.worker_id
+    );
+
+  with folded as (
+    delete from leasehold.tally as tally
+    where tally.ctid = any (array(
+      select old.ctid from leasehold.tally as old limit 10 * p_limit for update skip locked
+    ))
+    returning tally.queue_id, tally.pruned
+  )
+  insert into leasehold.tally (queue_id, pruned)
+  select folded.queue_id, sum(folded.pruned) from folded group by folded.queue_id;
+
+  return v_pruned;
+end;
+$$;
+
+comment on function leasehold.prune(integer) is
+$doc$Removes what is past its time: finished jobs after their retention with all that belongs to them, dedup
+keys, remembered requests, workers not seen for a day. Makes the partitions of the days to come.
+
+p_limit  most jobs to remove, 1 to 100000
+
+Returns how many jobs it removed. Waits for no lock longer than 100 ms; what it cannot get the next round
+takes. Any process may run it, several at once do no harm.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
+-- end sql/functions/prune.sql
+
+-- begin sql/functions/tick.sql
+create or replace function leasehold.tick()
+  returns leasehold.tick_answer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_answer leasehold.tick_answer;
+begin
+  perform leasehold._require_read_committed();
+
+  v_answer.promoted := leasehold.promote_due();
+  v_answer.reaped := case
+    when leasehold._is_due('reap', interval '500 milliseconds') then leasehold.reap_expired()
+    else 0
+  end;
+  v_answer.pruned := case
+    when leasehold._is_due('prune', interval '1 minute') then leasehold.prune()
+    else 0
+  end;
+
+  select greatest(scheduled.run_at - leasehold._now(), interval '0') into v_answer.next_due_in
+  from leasehold.scheduled as scheduled
+  order by scheduled.run_at
+  limit 1;
+  return v_answer;
+end;
+$$;
+
+comment on function leasehold.tick() is
+$doc$One round of maintenance: promote_due always, reap_expired at most twice a second, prune once a minute,
+however many processes call it. Call it about once a second, from any process or pg_cron.
+
+Returns what it did, and the span until the next scheduled job is due.
+Raises LH006 isolation_not_supported, LH007 read_only. Several at once do no harm; there is no leader.$doc$;
+-- end sql/functions/tick.sql
+
+-- begin sql/functions/schema_version.sql
+create or replace function leasehold.schema_version()
+  returns integer
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+return 1;
+
+comment on function leasehold.schema_version() is
+$doc$The version of this schema: the number of the last migration. Clients refuse versions they do not know.$doc$;
+-- end sql/functions/schema_version.sql
+
+-- begin sql/grants.sql
+-- Nothing is for everyone. An operator grants usage on the schema and execute on functions to the roles
+-- of producers and workers; nobody needs a right on a table, since the functions run as their owner.
+revoke all on schema leasehold from public;
+revoke all on all tables in schema leasehold from public;
+revoke all on all sequences in schema leasehold from public;
+revoke all on all functions in schema leasehold from public;
+-- end sql/grants.sql
