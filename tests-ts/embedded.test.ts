@@ -92,6 +92,7 @@ describe('a running server', async () => {
 
 describe('a persistent server', () => {
   const dir = join(folder, 'persistent');
+  afterAll(async () => (await startEmbedded({ dir, persistent: false })).stop());
 
   test('finds its data again after stop()', async () => {
     const first = await startEmbedded({ dir });
