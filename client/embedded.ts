@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { packagedBinaries } from './embedded/binaries.ts';
-import { type Home, leaveHome, openHome, removeHome, SETTINGS_FILE } from './embedded/home.ts';
+import { type Home, leaveHome, openHome, removeHome, writeSettings } from './embedded/home.ts';
 import { end, endOrphans, guard, postmaster } from './embedded/processes.ts';
 
 /** Server settings by name, with values as postgresql.conf takes them. */
@@ -151,7 +151,7 @@ export class EmbeddedServer {
   async #launch(): Promise<void> {
     const { data, logFile, user, binaries } = this.#home;
     const settings = { ...DEFAULT_SETTINGS, ...this.#options.settings, port: this.#port };
-    await writeFile(join(data, SETTINGS_FILE), configuration(settings));
+    await writeSettings(this.#home, configuration(settings));
     const log = await open(logFile, 'a');
     const { size: logStart } = await log.stat();
     const child = spawn(join(binaries, 'bin', 'postgres'), ['-D', data], {

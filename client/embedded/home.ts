@@ -158,10 +158,8 @@ async function createCluster(
   await mkdir(half, { mode: 0o700 });
   await rm(passwordFile, { force: true });
   await writeFile(passwordFile, randomBytes(16).toString('hex'), { mode: 0o600 });
-  if (user.uid !== undefined && user.gid !== undefined) {
-    await chown(half, user.uid, user.gid);
-    await chown(passwordFile, user.uid, user.gid);
-  }
+  await handOver(passwordFile, user);
+  await handOver(half, user);
   await run(
     join(binaries, 'bin', 'initdb'),
     [
@@ -176,7 +174,19 @@ async function createCluster(
   if (data !== link) await symlink(data, link);
 }
 
-export const SETTINGS_FILE = 'leasehold.conf';
+/** Writes the settings that the next start goes by. */
+export async function writeSettings({ data, user }: Home, settings: string): Promise<void> {
+  const file = join(data, SETTINGS_FILE);
+  await writeFile(file, settings, { mode: 0o600 });
+  await handOver(file, user);
+}
+
+const SETTINGS_FILE = 'leasehold.conf';
+
+/** What root made is of no use to the server's account, least of all under a strict umask. */
+async function handOver(path: string, { uid, gid }: ServerUser): Promise<void> {
+  if (uid !== undefined && gid !== undefined) await chown(path, uid, gid);
+}
 
 async function endEarlierRun(data: string): Promise<void> {
   await endOrphans(data);
