@@ -5,8 +5,6 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
-import { type FinalResults, Parser } from 'tap-parser';
 import { PACKAGE_ROOT } from '../client/package-root.ts';
 import {
   cloneDatabase,
@@ -17,21 +15,16 @@ import {
   withClient,
 } from '../tests-ts/support/server.ts';
 import { pgtapSql } from './pgtap.ts';
+import { judge, runScript, type Verdict } from './tap.ts';
 
-interface Outcome {
+interface Outcome extends Verdict {
   readonly file: string;
-  readonly passed: number;
-  /** One text for each test that failed, or for what kept the file from finishing. */
-  readonly failures: readonly string[];
   readonly elapsedMs: number;
 }
 
 const FOLDER = join(PACKAGE_ROOT, 'tests-sql');
 const PARALLEL = 3;
 const STATEMENT_TIMEOUT = '60s';
-
-/** What pgTAP says. Other statements of a file have answers too, and "ok" alone is a heartbeat's. */
-const TAP_LINE = /^\s*(?:(?:not )?ok \d+|1\.\.\d+|#|Bail out!)/;
 
 async function main(filters: readonly string[]): Promise<boolean> {
   const files = (await readdir(FOLDER))
@@ -80,68 +73,14 @@ async function runFile(file: string, url: string, template: string): Promise<Out
   const sql = await readFile(join(FOLDER, file), 'utf8');
   const database = await cloneDatabase(url, template);
   try {
-    const lines: string[] = [];
-    const error = await withClient(databaseUrl(url, database), async (client) => {
+    const run = await withClient(databaseUrl(url, database), async (client) => {
       await client.query(`set statement_timeout = '${STATEMENT_TIMEOUT}'`);
-      return runScript(client, sql, lines);
+      return runScript(client, sql);
     });
-    return { file, ...judge(lines, error, sql), elapsedMs: performance.now() - started };
+    return { file, ...judge(run), elapsedMs: performance.now() - started };
   } finally {
     await dropDatabase(url, database);
   }
-}
-
-/** Collects TAP row by row, so that what was said before an error is not lost with the result. */
-function runScript(client: pg.Client, sql: string, lines: string[]): Promise<Error | undefined> {
-  const query = new pg.Query<Record<string, string | null>>({ text: sql, types: TEXT_ONLY });
-  return new Promise((resolve) => {
-    query.on('row', (row) => {
-      const [cell, ...others] = Object.values(row);
-      if (others.length === 0 && cell && TAP_LINE.test(cell)) lines.push(cell);
-    });
-    query.on('end', () => resolve(undefined));
-    query.on('error', resolve);
-    client.query(query);
-  });
-}
-
-const TEXT_ONLY: pg.CustomTypesConfig = { getTypeParser: () => (text: string) => text };
-
-function judge(
-  lines: readonly string[],
-  error: Error | undefined,
-  sql: string,
-): Pick<Outcome, 'passed' | 'failures'> {
-  const results = parseTap(lines);
-  const planned = results.plan.end;
-  // pgTAP answers a failed test and what it found in one text.
-  const failures = lines.filter((line) => /^not ok \d+/.test(line) && !/# (todo|skip)/i.test(line));
-  if (error !== undefined) {
-    failures.push(`${describeError(error, sql)}\nafter: ${lines.at(-1) ?? 'nothing'}`);
-  } else if (results.count === 0) failures.push('the file ran no test');
-  else if (planned !== results.count) {
-    failures.push(`planned ${planned ?? 'nothing'}, ran ${results.count} tests`);
-  } else if (!results.ok && failures.length === 0) failures.push('the file is not well-formed TAP');
-  return { passed: results.pass - results.skip - results.todo, failures };
-}
-
-function parseTap(lines: readonly string[]): FinalResults {
-  const parser = new Parser();
-  parser.end(lines.map((line) => `${line}\n`).join(''));
-  if (parser.results === null) throw new Error('tap-parser came to no result');
-  return parser.results;
-}
-
-function describeError(error: Error, sql: string): string {
-  if (!(error instanceof pg.DatabaseError)) return error.message;
-  const { code, message, position, detail, hint, where } = error;
-  const line = position && sql.slice(0, Number(position) - 1).split('\n').length;
-  return [
-    `${line ? `line ${line}: ` : ''}${code}: ${message}`,
-    ...(detail ? [`detail: ${detail}`] : []),
-    ...(hint ? [`hint: ${hint}`] : []),
-    ...(where ? where.split('\n').slice(0, 3) : []),
-  ].join('\n');
 }
 
 function report({ file, passed, failures, elapsedMs }: Outcome): void {
