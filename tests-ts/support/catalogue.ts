@@ -16,7 +16,7 @@ export async function readCatalogue(client: pg.Client): Promise<Record<string, s
   return catalogue;
 }
 
-/** Relations with their indexes, and functions, of the schema; `jsonb` keeps nulls apart from ''. */
+/** The objects of the schema; definitions are jsonb, which keeps nulls apart from ''. */
 const COMMON = `
   with schema as (
     select oid from pg_namespace where nspname = 'leasehold'
@@ -88,7 +88,11 @@ const QUERIES: Readonly<Record<string, string>> = {
       'storage', attribute.attstorage,
       'compression', attribute.attcompression,
       'statistics', attribute.attstattarget,
-      'options', attribute.attoptions,
+      'options', (
+        -- Some servers stamp each column with a number of their own.
+        select array_agg(option) from unnest(attribute.attoptions) as option
+        where option !~ '^pg_'
+      ),
       'local', attribute.attislocal,
       'acl', ${acl('attribute.attacl')},
       'comment', col_description(relation.oid, attribute.attnum)
