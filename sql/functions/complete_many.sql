@@ -28,9 +28,12 @@ begin
   into v_ended, v_late
   from leasehold._take(p_job_ids, p_tokens) as held
   left join (
+    -- Of equal items the first counts, as everywhere.
     select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
-    from unnest(p_job_ids, p_tokens, p_results) as item (job_id, token, result)
+    from unnest(p_job_ids, p_tokens, p_results)
+      with ordinality as item (job_id, token, result, ordinality)
     where p_results is not null
+    order by item.job_id, item.token, item.ordinality
   ) as item
     on item.job_id = held.job_id
     and item.token = held.token;
