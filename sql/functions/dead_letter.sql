@@ -9,13 +9,14 @@ create or replace function leasehold.dead_letter(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_reason text := left(p_reason, 16384);
   v_endings leasehold._ending[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
 
   select array_agg(row(
-    held, 'dead_lettered', p_reason, false, 'dead', coalesce(p_reason, 'dead_lettered'), null
+    held, 'dead_lettered', v_reason, false, 'dead', coalesce(v_reason, 'dead_lettered'), null
   )::leasehold._ending)
   into v_endings
   from leasehold._take(array[p_job_id], array[p_token]) as held;

@@ -13,7 +13,8 @@ as $$
 begin
   return leasehold._settled(settlement)
   from leasehold.fail_many(
-    array[p_job_id], array[p_token], array[p_error], array[p_retry_in], array[p_retryable]
+    array[p_job_id], array[p_token], array[left(p_error, 16384)], array[p_retry_in],
+    array[p_retryable]
   ) as settlement;
 end;
 $$;

@@ -51,9 +51,12 @@ begin
       ) as delay
     from leasehold._take(p_job_ids, p_tokens) as held
     join (
-      select distinct on (item.job_id, item.token) item.*
+      -- Of equal items the first counts. A text is cut before it is copied from row to row.
+      select distinct on (item.job_id, item.token)
+        item.job_id, item.token, left(item.error, 16384) as error, item.delay, item.retryable
       from unnest(p_job_ids, p_tokens, p_errors, p_retry_in, p_retryable)
-        as item (job_id, token, error, delay, retryable)
+        with ordinality as item (job_id, token, error, delay, retryable, ordinality)
+      order by item.job_id, item.token, item.ordinality
     ) as item
       on item.job_id = held.job_id
       and item.token = held.token
