@@ -21,7 +21,7 @@ begin
   if p_queue is null then
     raise exception 'queue name must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  if octet_length(p_queue) not between 1 and 255 or p_queue ~ '[[:cntrl:]]' or p_queue ~ '^\s|\s$' then
+  if octet_length(p_queue) not between 1 and 255 or p_queue ~ '[[:cntrl:]]' or p_queue ~ '^[[:space:]]|[[:space:]]$' then
     raise exception 'queue name must have 1 to 255 bytes, no control characters and no space at its ends'
       using errcode = 'invalid_parameter_value';
   end if;

@@ -40,7 +40,7 @@ begin
     from pg_inherits as heritage
     join pg_class as child on child.oid = heritage.inhrelid
     where heritage.inhparent = 'leasehold.finished'::regclass
-      and child.relname ~ '^finished_\d{8}$'
+      and child.relname ~ '^finished_[0-9]{8}$'
       and to_date(right(child.relname, 8), 'YYYYMMDD') < v_today at time zone 'UTC'
   loop
     exit when exists (select from leasehold.finished as finished where finished.keep_until < v_today);

@@ -34,7 +34,8 @@ begin
       );
       execute format(
         'alter table leasehold.finished attach partition leasehold.%I for values from (%L) to (%L)',
-        v_name, v_day::timestamp at time zone 'UTC', (v_day + 1)::timestamp at time zone 'UTC'
+        -- Written so that it reads the same in every date style.
+        v_name, to_char(v_day, 'YYYY-MM-DD "UTC"'), to_char(v_day + 1, 'YYYY-MM-DD "UTC"')
       );
     exception
       -- Another process made it, a lock is taken, or the default partition has rows of that day.
