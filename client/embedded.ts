@@ -76,6 +76,7 @@ export class EmbeddedServer {
   readonly #options: EmbeddedOptions;
   #port: number;
   #child: ChildProcess | undefined;
+  #stopping: Promise<void> | undefined;
 
   /** @internal */
   constructor(home: Home, options: EmbeddedOptions) {
@@ -112,16 +113,14 @@ export class EmbeddedServer {
 
   /** Takes the server down until up(). Does nothing when it is down, or has crashed. */
   async down(mode: StopMode = 'fast'): Promise<void> {
-    if (this.#child !== undefined) {
-      this.#child.ref();
-      await end(this.#child, SIGNALS[mode]);
-    }
-    // Nothing is left after an orderly end, but a postmaster that was killed leaves its backends.
-    await endOrphans(this.#home.data);
+    // Once stopped, the folder may have another owner, whose server is not ours to end.
+    if (this.#stopping !== undefined) return this.#stopping;
+    await this.#halt(mode);
   }
 
   /** Brings the server back after down(), or after a crash. Does nothing when it runs. */
   async up(): Promise<void> {
+    if (this.#stopping !== undefined) throw new Error('the server has been stopped for good');
     if (this.#child !== undefined) return;
     await endOrphans(this.#home.data);
     const choosesPort = this.#port === 0;
@@ -138,10 +137,20 @@ export class EmbeddedServer {
   }
 
   /** Ends the server for good, and removes its data unless it is persistent. Safe to repeat. */
-  async stop(): Promise<void> {
-    await this.down('fast');
-    if (this.#isDisposable) await removeHome(this.#home);
-    else await leaveHome(this.#home.dir);
+  stop(): Promise<void> {
+    this.#stopping ??= this.#halt('fast').then(() =>
+      this.#isDisposable ? removeHome(this.#home) : leaveHome(this.#home.dir),
+    );
+    return this.#stopping;
+  }
+
+  async #halt(mode: StopMode): Promise<void> {
+    if (this.#child !== undefined) {
+      this.#child.ref();
+      await end(this.#child, SIGNALS[mode]);
+    }
+    // Nothing is left after an orderly end, but a postmaster that was killed leaves its backends.
+    await endOrphans(this.#home.data);
   }
 
   get #isDisposable(): boolean {

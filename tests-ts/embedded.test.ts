@@ -87,6 +87,7 @@ describe('a running server', async () => {
     await expect(readdir(data)).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(readdir(dir)).rejects.toMatchObject({ code: 'ENOENT' });
     await server.stop();
+    await expect(server.up()).rejects.toThrow('stopped for good');
   });
 });
 
