@@ -36,6 +36,7 @@
 \ir internal/_require_companion.sql
 \ir internal/_require_documents.sql
 \ir internal/_require_limit.sql
+\ir internal/_require_list.sql
 \ir internal/_require_number.sql
 \ir internal/_require_span.sql
 -- Group: internal: look up, judge, answer

@@ -67,5 +67,5 @@ p_jobs   an array of objects: payload, and any of headers, priority, run_at, del
          spans as text that PostgreSQL reads as an interval ("90 seconds", "PT1H")
 
 Returns the job ids in the order given; the id of the job that has the key, where a dedup key is taken.
-Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22007 or 22008 for
-a value that is no number, span or instant. Works at every isolation level.$doc$;
+Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22003, 22007, 22008 or
+22015 for a value that cannot be read as a number, span or instant. Works at every isolation level.$doc$;

@@ -24,8 +24,9 @@ declare
   v_leased integer;
 begin
   perform leasehold._require_read_committed();
-  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
-    raise exception 'queues and worker id must not be null' using errcode = 'invalid_parameter_value';
+  perform leasehold._require_list('queues', p_queues);
+  if p_worker_id is null then
+    raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_limit(p_limit, 10000);
   perform leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
@@ -36,9 +37,10 @@ begin
     and queue.dropped_at is null;
 
   if coalesce(cardinality(v_queues), 0) < cardinality(p_queues) then
-    select name into v_missing
-    from unnest(p_queues) as name
-    where not exists (select from unnest(v_queues) as queue where queue.name = name);
+    select wanted.name into v_missing
+    from unnest(p_queues) as wanted (name)
+    where not exists (select from unnest(v_queues) as queue where queue.name = wanted.name)
+    limit 1;
     if found then
       perform leasehold._queue(v_missing);
     end if;
@@ -59,13 +61,13 @@ begin
       values (p_request_id, leasehold._now())
       on conflict do nothing;
       if not found then
-        return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+        return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
         return;
       end if;
     elsif exists (
       select from leasehold.request as request where request.request_id = p_request_id
     ) then
-      return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+      return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
       return;
     end if;
   end if;

@@ -16,9 +16,10 @@ begin
   if (p_job_ids is null) = (p_queue is null) then
     raise exception 'name either job ids or a queue' using errcode = 'invalid_parameter_value';
   end if;
-  if cardinality(p_job_ids) > p_limit or array_position(p_job_ids, null) is not null then
-    raise exception 'job ids must be at most % and not null', p_limit
-      using errcode = 'invalid_parameter_value';
+  if p_job_ids is not null then
+    perform
+      leasehold._require_list('job ids', p_job_ids),
+      leasehold._require_number('number of job ids', cardinality(p_job_ids), 0, p_limit);
   end if;
   if p_queue is not null then
     v_queue := leasehold._queue(p_queue);

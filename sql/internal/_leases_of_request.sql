@@ -1,5 +1,6 @@
 -- The leases that an earlier lease_jobs call made and that are still current, in the order of the line.
 create or replace function leasehold._leases_of_request(
+  p_queues text[],
   p_worker_id uuid,
   p_request_id uuid
 )
@@ -19,5 +20,5 @@ as $$
   left join leasehold.checkpoint as checkpoint on checkpoint.job_id = lease.job_id
   where lease.request_id = p_request_id
     and lease.worker_id = p_worker_id
-  order by lease.priority, lease.job_id
+  order by array_position(p_queues, queue.name), lease.priority, lease.job_id
 $$;
