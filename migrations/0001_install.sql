@@ -727,6 +727,32 @@ end;
 $$;
 -- end sql/internal/_require_limit.sql
 
+-- begin sql/internal/_require_list.sql
+-- Names or ids that come as a list: one dimension, no nulls.
+create or replace function leasehold._require_list(
+  p_what text,
+  p_list anyarray
+)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_list is null then
+    raise exception '% must not be null', p_what using errcode = 'invalid_parameter_value';
+  end if;
+  if coalesce(array_ndims(p_list), 1) <> 1 then
+    raise exception '% must be a one-dimensional array', p_what
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if array_position(p_list, null) is not null then
+    raise exception '% must not contain nulls', p_what using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+-- end sql/internal/_require_list.sql
+
 -- begin sql/internal/_require_number.sql
 -- A whole number within its range; null passes where the caller allows it.
 create or replace function leasehold._require_number(
@@ -1032,6 +1058,7 @@ $$;
 -- begin sql/internal/_leases_of_request.sql
 -- The leases that an earlier lease_jobs call made and that are still current, in the order of the line.
 create or replace function leasehold._leases_of_request(
+  p_queues text[],
   p_worker_id uuid,
   p_request_id uuid
 )
@@ -1051,7 +1078,7 @@ as $$
   left join leasehold.checkpoint as checkpoint on checkpoint.job_id = lease.job_id
   where lease.request_id = p_request_id
     and lease.worker_id = p_worker_id
-  order by lease.priority, lease.job_id
+  order by array_position(p_queues, queue.name), lease.priority, lease.job_id
 $$;
 -- end sql/internal/_leases_of_request.sql
 
@@ -1341,6 +1368,7 @@ create or replace function leasehold._revive(
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 begin
@@ -1388,6 +1416,7 @@ create or replace function leasehold._take(
   returns setof leasehold.lease
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -1492,6 +1521,7 @@ create or replace function leasehold._erase(p_job_ids bigint[])
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -1523,6 +1553,7 @@ create or replace function leasehold._finish(p_jobs leasehold.finished[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -1577,6 +1608,7 @@ create or replace function leasehold._withdraw(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -1646,6 +1678,7 @@ create or replace function leasehold._end_attempts(p_endings leasehold._ending[]
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -1714,6 +1747,7 @@ create or replace function leasehold._answer_endings(
   returns setof leasehold.settlement
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_nestloop = off
 as $$
 begin
@@ -1789,7 +1823,8 @@ begin
       );
       execute format(
         'alter table leasehold.finished attach partition leasehold.%I for values from (%L) to (%L)',
-        v_name, v_day::timestamp at time zone 'UTC', (v_day + 1)::timestamp at time zone 'UTC'
+        -- Written so that it reads the same in every date style.
+        v_name, to_char(v_day, 'YYYY-MM-DD "UTC"'), to_char(v_day + 1, 'YYYY-MM-DD "UTC"')
       );
     exception
       -- Another process made it, a lock is taken, or the default partition has rows of that day.
@@ -1824,7 +1859,7 @@ begin
   if p_queue is null then
     raise exception 'queue name must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  if octet_length(p_queue) not between 1 and 255 or p_queue ~ '[[:cntrl:]]' or p_queue ~ '^\s|\s$' then
+  if octet_length(p_queue) not between 1 and 255 or p_queue ~ '[[:cntrl:]]' or p_queue ~ '^[[:space:]]|[[:space:]]$' then
     raise exception 'queue name must have 1 to 255 bytes, no control characters and no space at its ends'
       using errcode = 'invalid_parameter_value';
   end if;
@@ -2210,8 +2245,8 @@ p_jobs   an array of objects: payload, and any of headers, priority, run_at, del
          spans as text that PostgreSQL reads as an interval ("90 seconds", "PT1H")
 
 Returns the job ids in the order given; the id of the job that has the key, where a dedup key is taken.
-Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22007 or 22008 for
-a value that is no number, span or instant. Works at every isolation level.$doc$;
+Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22003, 22007, 22008 or
+22015 for a value that cannot be read as a number, span or instant. Works at every isolation level.$doc$;
 -- end sql/functions/enqueue_many.sql
 
 -- begin sql/functions/cancel.sql
@@ -2410,6 +2445,7 @@ create or replace function leasehold.lease_jobs(
   security definer
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set jit = off
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
@@ -2424,8 +2460,9 @@ declare
   v_leased integer;
 begin
   perform leasehold._require_read_committed();
-  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
-    raise exception 'queues and worker id must not be null' using errcode = 'invalid_parameter_value';
+  perform leasehold._require_list('queues', p_queues);
+  if p_worker_id is null then
+    raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_limit(p_limit, 10000);
   perform leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
@@ -2436,9 +2473,10 @@ begin
     and queue.dropped_at is null;
 
   if coalesce(cardinality(v_queues), 0) < cardinality(p_queues) then
-    select name into v_missing
-    from unnest(p_queues) as name
-    where not exists (select from unnest(v_queues) as queue where queue.name = name);
+    select wanted.name into v_missing
+    from unnest(p_queues) as wanted (name)
+    where not exists (select from unnest(v_queues) as queue where queue.name = wanted.name)
+    limit 1;
     if found then
       perform leasehold._queue(v_missing);
     end if;
@@ -2459,13 +2497,13 @@ begin
       values (p_request_id, leasehold._now())
       on conflict do nothing;
       if not found then
-        return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+        return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
         return;
       end if;
     elsif exists (
       select from leasehold.request as request where request.request_id = p_request_id
     ) then
-      return query select * from leasehold._leases_of_request(p_worker_id, p_request_id);
+      return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
       return;
     end if;
   end if;
@@ -2625,6 +2663,7 @@ create or replace function leasehold.heartbeat_many(
   security definer
   set search_path = pg_catalog, pg_temp
   -- Items and locked leases meet in a hash join, whatever the planner thinks of array lengths.
+  set jit = off
   set enable_nestloop = off
   set enable_seqscan = off
 as $$
@@ -2815,6 +2854,7 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_nestloop = off
 as $$
 declare
@@ -2836,9 +2876,12 @@ begin
   into v_ended, v_late
   from leasehold._take(p_job_ids, p_tokens) as held
   left join (
+    -- Of equal items the first counts, as everywhere.
     select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
-    from unnest(p_job_ids, p_tokens, p_results) as item (job_id, token, result)
+    from unnest(p_job_ids, p_tokens, p_results)
+      with ordinality as item (job_id, token, result, ordinality)
     where p_results is not null
+    order by item.job_id, item.token, item.ordinality
   ) as item
     on item.job_id = held.job_id
     and item.token = held.token;
@@ -2902,7 +2945,8 @@ as $$
 begin
   return leasehold._settled(settlement)
   from leasehold.fail_many(
-    array[p_job_id], array[p_token], array[p_error], array[p_retry_in], array[p_retryable]
+    array[p_job_id], array[p_token], array[left(p_error, 16384)], array[p_retry_in],
+    array[p_retryable]
   ) as settlement;
 end;
 $$;
@@ -2935,6 +2979,7 @@ create or replace function leasehold.fail_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_nestloop = off
 as $$
 declare
@@ -2977,9 +3022,12 @@ begin
       ) as delay
     from leasehold._take(p_job_ids, p_tokens) as held
     join (
-      select distinct on (item.job_id, item.token) item.*
+      -- Of equal items the first counts. A text is cut before it is copied from row to row.
+      select distinct on (item.job_id, item.token)
+        item.job_id, item.token, left(item.error, 16384) as error, item.delay, item.retryable
       from unnest(p_job_ids, p_tokens, p_errors, p_retry_in, p_retryable)
-        as item (job_id, token, error, delay, retryable)
+        with ordinality as item (job_id, token, error, delay, retryable, ordinality)
+      order by item.job_id, item.token, item.ordinality
     ) as item
       on item.job_id = held.job_id
       and item.token = held.token
@@ -3079,13 +3127,14 @@ create or replace function leasehold.dead_letter(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_reason text := left(p_reason, 16384);
   v_endings leasehold._ending[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
 
   select array_agg(row(
-    held, 'dead_lettered', p_reason, false, 'dead', coalesce(p_reason, 'dead_lettered'), null
+    held, 'dead_lettered', v_reason, false, 'dead', coalesce(v_reason, 'dead_lettered'), null
   )::leasehold._ending)
   into v_endings
   from leasehold._take(array[p_job_id], array[p_token]) as held;
@@ -3256,9 +3305,10 @@ begin
   if (p_job_ids is null) = (p_queue is null) then
     raise exception 'name either job ids or a queue' using errcode = 'invalid_parameter_value';
   end if;
-  if cardinality(p_job_ids) > p_limit or array_position(p_job_ids, null) is not null then
-    raise exception 'job ids must be at most % and not null', p_limit
-      using errcode = 'invalid_parameter_value';
+  if p_job_ids is not null then
+    perform
+      leasehold._require_list('job ids', p_job_ids),
+      leasehold._require_number('number of job ids', cardinality(p_job_ids), 0, p_limit);
   end if;
   if p_queue is not null then
     v_queue := leasehold._queue(p_queue);
@@ -3322,6 +3372,7 @@ create or replace function leasehold.promote_due(p_limit integer default 1000)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -3506,7 +3557,7 @@ begin
     from pg_inherits as heritage
     join pg_class as child on child.oid = heritage.inhrelid
     where heritage.inhparent = 'leasehold.finished'::regclass
-      and child.relname ~ '^finished_\d{8}$'
+      and child.relname ~ '^finished_[0-9]{8}$'
       and to_date(right(child.relname, 8), 'YYYYMMDD') < v_today at time zone 'UTC'
   loop
     exit when exists (select from leasehold.finished as finished where finished.keep_until < v_today);

@@ -9,6 +9,7 @@ create or replace function leasehold.fail_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_nestloop = off
 as $$
 declare

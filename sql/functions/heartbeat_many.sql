@@ -9,6 +9,7 @@ create or replace function leasehold.heartbeat_many(
   security definer
   set search_path = pg_catalog, pg_temp
   -- Items and locked leases meet in a hash join, whatever the planner thinks of array lengths.
+  set jit = off
   set enable_nestloop = off
   set enable_seqscan = off
 as $$

@@ -3,6 +3,7 @@ create or replace function leasehold.promote_due(p_limit integer default 1000)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -6,7 +6,7 @@ create or replace function leasehold.register_worker(
   p_pid integer default null,
   p_client_version text default null
 )
-  returns void
+  returns integer[]
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -47,6 +47,15 @@ begin
   set
     heartbeat_at = excluded.heartbeat_at, pid = excluded.pid, concurrency = excluded.concurrency,
     host = excluded.host, client_version = excluded.client_version, queues = excluded.queues;
+
+  return array(
+    select queue.queue_id
+    from unnest(p_queues) with ordinality as served (name, ordinality)
+    left join leasehold.queue as queue
+      on queue.name = served.name
+      and queue.dropped_at is null
+    order by served.ordinality
+  );
 end;
 $$;
 
@@ -60,6 +69,8 @@ p_host            where it runs
 p_pid             its process id there
 p_client_version  the client it uses
 
+Returns the ids of the queues, in the order given, by which notifications name them ("ready:1"); null
+for a queue that does not exist.
 A worker that never registers may lease all the same; people do not see it, and an outage of the
 database counts as its loss.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;

@@ -7,6 +7,7 @@ create or replace function leasehold._answer_endings(
   returns setof leasehold.settlement
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_nestloop = off
 as $$
 begin

@@ -3,6 +3,7 @@ create or replace function leasehold._erase(p_job_ids bigint[])
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -4,6 +4,7 @@ create or replace function leasehold._finish(p_jobs leasehold.finished[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

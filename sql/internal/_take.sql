@@ -7,6 +7,7 @@ create or replace function leasehold._take(
   returns setof leasehold.lease
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -8,6 +8,7 @@ create or replace function leasehold._withdraw(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -1,0 +1,481 @@
+import { fromDriver, schemaUnknown } from './errors.ts';
+import { toJson, toText } from './json.ts';
+import * as rows from './rows.ts';
+import { type QueueSchemas, validate } from './standard-schema.ts';
+import type {
+  AnyQueues,
+  EnqueueOptions,
+  HeartbeatAnswer,
+  JobInfo,
+  JobState,
+  Lease,
+  LeasedJob,
+  NewJob,
+  PayloadOf,
+  QueueName,
+  QueueSettings,
+  QueueStats,
+  QueueTypes,
+  ResultOf,
+  Settlement,
+  TickAnswer,
+  WorkerInfo,
+} from './types.ts';
+
+/** Schema versions this client works with. */
+export const KNOWN_SCHEMA_VERSIONS: readonly number[] = [1];
+
+/** Anything that runs a query: a pg pool, a pg client, the client of the caller's transaction. */
+export interface Queryable {
+  query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
+}
+
+export interface ClientOptions<Q extends QueueTypes> {
+  /** Validators of payloads, used before a job is enqueued. @default none */
+  readonly schemas?: {
+    readonly [N in QueueName<Q>]?: QueueSchemas<PayloadOf<Q, N>, ResultOf<Q, N>>;
+  };
+}
+
+export interface LeaseRequest {
+  /** The process that asks: a new uuid at every boot. */
+  readonly workerId: string;
+  /** Most jobs to lease, 1 to 10,000. @default 1 */
+  readonly limit?: number;
+  /** Length of the leases, 1,000 to 86,400,000. @default each queue's */
+  readonly leaseMs?: number;
+  /** A new uuid for each call: repeating a call whose answer was lost returns the same leases. */
+  readonly requestId?: string;
+}
+
+export interface Completion extends Lease {
+  readonly result?: unknown;
+}
+
+export interface Failure extends Lease {
+  /** What went wrong; cut to 16,384 characters. */
+  readonly error?: string | undefined;
+  /** Delay before the next attempt. @default the queue's backoff */
+  readonly retryInMs?: number | undefined;
+  /** false: do not try again. @default true */
+  readonly retryable?: boolean | undefined;
+}
+
+export interface Renewal extends Lease {
+  /** What the next attempt is to resume from; absent: leave the last one. */
+  readonly checkpoint?: unknown;
+}
+
+/**
+ * A method for every SQL function, on anything that has `query`. On the client of a transaction,
+ * `enqueue`, `complete` and `assertLease` are part of that transaction.
+ *
+ * Every method rejects with a {@link LeaseholdError} for what leasehold refuses, and with the
+ * driver's own error for everything else. `\df+ leasehold.*` has the reference.
+ */
+export class Client<Q extends QueueTypes = AnyQueues> {
+  readonly #db: Queryable;
+  readonly #options: ClientOptions<Q>;
+  #handshake: Promise<void> | undefined;
+
+  constructor(db: Queryable, options: ClientOptions<Q> = {}) {
+    this.#db = db;
+    this.#options = options;
+  }
+
+  /** @internal A client on a connection whose schema was checked before. */
+  static unchecked(db: Queryable): Client {
+    const client = new Client(db);
+    client.#handshake = Promise.resolve();
+    return client;
+  }
+
+  /** The same client on another connection: that of the caller's transaction. */
+  using(db: Queryable): Client<Q> {
+    const client = new Client<Q>(db, this.#options);
+    client.#handshake = this.#handshake;
+    return client;
+  }
+
+  /** Rejects with `schema_missing` or `schema_unknown`, which tell how to migrate. Done once by itself. */
+  checkSchema(): Promise<void> {
+    this.#handshake ??= this.schemaVersion().then((version) => {
+      if (!KNOWN_SCHEMA_VERSIONS.includes(version)) {
+        throw schemaUnknown(version, KNOWN_SCHEMA_VERSIONS);
+      }
+    });
+    // A failure is not remembered: the database may be migrated meanwhile.
+    this.#handshake.catch(() => {
+      this.#handshake = undefined;
+    });
+    return this.#handshake;
+  }
+
+  async schemaVersion(): Promise<number> {
+    const [row] = await this.#query('select leasehold.schema_version() as version', []);
+    return Number(row?.version);
+  }
+
+  // Queues
+
+  async createQueue(queue: QueueName<Q>, settings: QueueSettings = {}): Promise<void> {
+    await this.#call(
+      `select leasehold.create_queue(
+        p_queue => $1, p_lease => $2, p_max_failures => $3, p_max_losses => $4,
+        p_backoff_base => $5, p_backoff_max => $6, p_max_runtime => $7, p_time_to_live => $8,
+        p_keep_completed => $9, p_keep_dead => $10, p_max_payload_bytes => $11)`,
+      [
+        queue,
+        span(settings.leaseMs),
+        settings.maxFailures,
+        settings.maxLosses,
+        span(settings.backoffBaseMs),
+        span(settings.backoffMaxMs),
+        span(settings.maxRuntimeMs),
+        span(settings.timeToLiveMs),
+        span(settings.keepCompletedMs),
+        span(settings.keepDeadMs),
+        settings.maxPayloadBytes,
+      ],
+    );
+  }
+
+  async pauseQueue(queue: QueueName<Q>): Promise<void> {
+    await this.#call('select leasehold.pause_queue($1)', [queue]);
+  }
+
+  async resumeQueue(queue: QueueName<Q>): Promise<void> {
+    await this.#call('select leasehold.resume_queue($1)', [queue]);
+  }
+
+  /** Removes up to `limit` jobs nobody works on; resolves to how many it removed. */
+  async purgeQueue(queue: QueueName<Q>, options: { limit?: number } = {}): Promise<number> {
+    const [row] = await this.#call('select leasehold.purge_queue($1, $2) as purged', [
+      queue,
+      options.limit ?? 10_000,
+    ]);
+    return Number(row?.purged);
+  }
+
+  async dropQueue(queue: QueueName<Q>): Promise<void> {
+    await this.#call('select leasehold.drop_queue($1)', [queue]);
+  }
+
+  async queueStats(queue?: QueueName<Q>): Promise<QueueStats[]> {
+    const found = await this.#call(`select ${rows.QUEUE_STAT} from leasehold.queue_stats($1)`, [
+      queue,
+    ]);
+    return found.map(rows.queueStats);
+  }
+
+  // Produce
+
+  /** Adds a job, in the transaction of this client's connection; resolves to its id. */
+  async enqueue<N extends QueueName<Q>>(
+    queue: N,
+    payload: PayloadOf<Q, N>,
+    options: EnqueueOptions = {},
+  ): Promise<string> {
+    const valid = await validate(this.#options.schemas?.[queue]?.payload, 'payload', payload);
+    const [row] = await this.#call(
+      `select leasehold.enqueue(
+        p_queue => $1, p_payload => $2, p_priority => $3, p_run_at => $4, p_delay => $5,
+        p_dedup_key => $6, p_dedup_window => $7, p_headers => $8, p_max_failures => $9,
+        p_max_losses => $10, p_max_runtime => $11, p_time_to_live => $12)::text as job_id`,
+      [
+        queue,
+        toJson(valid),
+        options.priority ?? DEFAULT_PRIORITY,
+        options.runAt,
+        span(options.delayMs),
+        options.dedupKey,
+        span(options.dedupWindowMs ?? DEFAULT_DEDUP_WINDOW_MS),
+        options.headers === undefined ? undefined : toJson(options.headers),
+        options.maxFailures,
+        options.maxLosses,
+        span(options.maxRuntimeMs),
+        span(options.timeToLiveMs),
+      ],
+    );
+    return String(row?.job_id);
+  }
+
+  /** Adds up to 10,000 jobs, all or none; resolves to their ids in the order given. */
+  async enqueueMany<N extends QueueName<Q>>(
+    queue: N,
+    jobs: readonly NewJob<PayloadOf<Q, N>>[],
+  ): Promise<string[]> {
+    const schema = this.#options.schemas?.[queue]?.payload;
+    const items: unknown[] = [];
+    for (const job of jobs) {
+      const payload = schema ? await validate(schema, 'payload', job.payload) : job.payload;
+      items.push({
+        payload: payload ?? null,
+        headers: job.headers,
+        priority: job.priority,
+        run_at: job.runAt,
+        delay: span(job.delayMs),
+        dedup_key: job.dedupKey,
+        dedup_window: span(job.dedupWindowMs),
+        max_failures: job.maxFailures,
+        max_losses: job.maxLosses,
+        max_runtime: span(job.maxRuntimeMs),
+        time_to_live: span(job.timeToLiveMs),
+      });
+    }
+    const [row] = await this.#call('select leasehold.enqueue_many($1, $2)::text[] as job_ids', [
+      queue,
+      toJson(items),
+    ]);
+    return row?.job_ids as string[];
+  }
+
+  /** `requested`: the holder learns with its next heartbeat. */
+  async cancel(
+    jobId: string,
+    reason?: string,
+  ): Promise<'cancelled' | 'requested' | 'already_cancelled'> {
+    const [row] = await this.#call('select leasehold.cancel($1, $2) as status', [
+      jobId,
+      reason === undefined ? undefined : toText(reason),
+    ]);
+    return row?.status as 'cancelled' | 'requested' | 'already_cancelled';
+  }
+
+  // Work
+
+  /** Resolves to the ids by which notifications name the queues; undefined for one that does not exist. */
+  async registerWorker(workerId: string, worker: WorkerInfo): Promise<(number | undefined)[]> {
+    const [row] = await this.#call(
+      'select leasehold.register_worker($1, $2, $3, $4, $5, $6) as queue_ids',
+      [workerId, worker.queues, worker.concurrency, worker.host, worker.pid, worker.clientVersion],
+    );
+    return ((row?.queue_ids ?? []) as (number | null)[]).map((id) => id ?? undefined);
+  }
+
+  /** Resolves to whether it was removed: not while it holds leases. */
+  async retireWorker(workerId: string): Promise<boolean> {
+    const [row] = await this.#call('select leasehold.retire_worker($1) as retired', [workerId]);
+    return row?.retired === true;
+  }
+
+  async leaseJobs<N extends QueueName<Q>>(
+    queues: readonly N[],
+    request: LeaseRequest,
+  ): Promise<LeasedJob<PayloadOf<Q, N>>[]> {
+    return (await this.leaseUnparsed(queues, request)).map(rows.parsed<PayloadOf<Q, N>>);
+  }
+
+  /** @internal leaseJobs without parsing the payloads, which may be large and are for the handlers. */
+  async leaseUnparsed(
+    queues: readonly string[],
+    request: LeaseRequest,
+  ): Promise<rows.UnparsedJob[]> {
+    const found = await this.#call(
+      `select ${rows.LEASED_JOB} from leasehold.lease_jobs($1, $2, $3, $4, $5)`,
+      [queues, request.workerId, request.limit ?? 1, span(request.leaseMs), request.requestId],
+    );
+    return found.map(rows.unparsedJob);
+  }
+
+  async heartbeat(
+    jobId: string,
+    token: string,
+    options: { extendMs?: number | undefined; checkpoint?: unknown } = {},
+  ): Promise<HeartbeatAnswer> {
+    const [row] = await this.#call(
+      `select ${rows.HEARTBEAT_ANSWER} from leasehold.heartbeat($1, $2, $3, $4)`,
+      [jobId, token, span(options.extendMs), document(options.checkpoint)],
+    );
+    return rows.heartbeatAnswer(row ?? {});
+  }
+
+  /** Renews up to 100,000 leases; answers in the order given. */
+  async heartbeatMany(
+    renewals: readonly Renewal[],
+    options: { extendMs?: number } = {},
+  ): Promise<HeartbeatAnswer[]> {
+    const checkpoints = renewals.some((renewal) => renewal.checkpoint !== undefined)
+      ? renewals.map((renewal) => document(renewal.checkpoint))
+      : undefined;
+    const found = await this.#call(
+      `select ${rows.HEARTBEAT_ANSWER} from leasehold.heartbeat_many($1, $2, $3, $4::jsonb[])`,
+      [...columns(renewals), span(options.extendMs), checkpoints],
+    );
+    return found.map(rows.heartbeatAnswer);
+  }
+
+  /** Holds the lease until the transaction of this client's connection ends. */
+  async assertLease(jobId: string, token: string): Promise<void> {
+    await this.#call('select leasehold.assert_lease($1, $2)', [jobId, token]);
+  }
+
+  async complete(jobId: string, token: string, result?: unknown): Promise<Settlement> {
+    return this.#settle('leasehold.complete($1, $2, $3)', [jobId, token, document(result)]);
+  }
+
+  /** Completes up to 10,000 jobs; answers in the order given. */
+  async completeMany(completions: readonly Completion[]): Promise<Settlement[]> {
+    const results = completions.some((completion) => completion.result !== undefined)
+      ? completions.map((completion) => document(completion.result))
+      : undefined;
+    const found = await this.#call(
+      `select ${rows.SETTLEMENT} from leasehold.complete_many($1, $2, $3::jsonb[])`,
+      [...columns(completions), results],
+    );
+    return found.map(rows.settlement);
+  }
+
+  async fail(
+    jobId: string,
+    token: string,
+    error?: string,
+    options: { retryInMs?: number | undefined; retryable?: boolean | undefined } = {},
+  ): Promise<Settlement> {
+    return this.#settle('leasehold.fail($1, $2, $3, $4, $5)', [
+      jobId,
+      token,
+      error === undefined ? undefined : toText(error),
+      span(options.retryInMs),
+      options.retryable ?? true,
+    ]);
+  }
+
+  /** Fails up to 10,000 jobs; answers in the order given. */
+  async failMany(failures: readonly Failure[]): Promise<Settlement[]> {
+    const found = await this.#call(
+      `select ${rows.SETTLEMENT} from leasehold.fail_many($1, $2, $3, $4::interval[], $5)`,
+      [
+        ...columns(failures),
+        failures.map(({ error }) => (error === undefined ? null : toText(error))),
+        failures.map(({ retryInMs }) => span(retryInMs) ?? null),
+        failures.map(({ retryable }) => retryable ?? true),
+      ],
+    );
+    return found.map(rows.settlement);
+  }
+
+  async release(
+    jobId: string,
+    token: string,
+    options: { delayMs?: number | undefined } = {},
+  ): Promise<Settlement> {
+    return this.#settle('leasehold.release($1, $2, $3)', [
+      jobId,
+      token,
+      span(options.delayMs ?? 0),
+    ]);
+  }
+
+  async deadLetter(jobId: string, token: string, reason?: string): Promise<Settlement> {
+    return this.#settle('leasehold.dead_letter($1, $2, $3)', [
+      jobId,
+      token,
+      reason === undefined ? undefined : toText(reason),
+    ]);
+  }
+
+  // Look and repair
+
+  async job<N extends QueueName<Q>>(
+    jobId: string,
+  ): Promise<JobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>> {
+    const [row] = await this.#call(`select ${rows.JOB_INFO} from leasehold.job($1)`, [jobId]);
+    return rows.jobInfo(row ?? {});
+  }
+
+  /** A page of a queue's jobs in one state; the next one is `after` its last job. */
+  async peek<N extends QueueName<Q>>(
+    queue: N,
+    options: { state?: JobState; limit?: number; after?: string } = {},
+  ): Promise<JobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>[]> {
+    const found = await this.#call(`select ${rows.JOB_INFO} from leasehold.peek($1, $2, $3, $4)`, [
+      queue,
+      options.state ?? 'ready',
+      options.limit ?? 20,
+      options.after,
+    ]);
+    return found.map(rows.jobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>);
+  }
+
+  /** Puts dead jobs back in line: those named, or any of a queue; resolves to their ids. */
+  async redrive(
+    which: { jobIds: readonly string[] } | { queue: QueueName<Q> },
+    options: { limit?: number } = {},
+  ): Promise<string[]> {
+    const found = await this.#call(
+      'select redriven::text as job_id from leasehold.redrive($1, $2, $3) as redriven',
+      [
+        'jobIds' in which ? which.jobIds : undefined,
+        'queue' in which ? which.queue : undefined,
+        options.limit ?? 1000,
+      ],
+    );
+    return found.map((row) => String(row.job_id));
+  }
+
+  // Maintain
+
+  async promoteDue(options: { limit?: number } = {}): Promise<number> {
+    const [row] = await this.#call('select leasehold.promote_due($1) as done', [
+      options.limit ?? 1000,
+    ]);
+    return Number(row?.done);
+  }
+
+  async reapExpired(options: { limit?: number } = {}): Promise<number> {
+    const [row] = await this.#call('select leasehold.reap_expired($1) as done', [
+      options.limit ?? 1000,
+    ]);
+    return Number(row?.done);
+  }
+
+  async prune(options: { limit?: number } = {}): Promise<number> {
+    const [row] = await this.#call('select leasehold.prune($1) as done', [options.limit ?? 10_000]);
+    return Number(row?.done);
+  }
+
+  async tick(): Promise<TickAnswer> {
+    const [row] = await this.#call(`select ${rows.TICK_ANSWER} from leasehold.tick()`, []);
+    return rows.tickAnswer(row ?? {});
+  }
+
+  async #settle(call: string, values: unknown[]): Promise<Settlement> {
+    const [row] = await this.#call(`select ${rows.SETTLEMENT} from ${call}`, values);
+    return rows.settlement(row ?? {});
+  }
+
+  async #call(text: string, values: unknown[]): Promise<rows.Row[]> {
+    await this.checkSchema();
+    return this.#query(text, values);
+  }
+
+  async #query(text: string, values: unknown[]): Promise<rows.Row[]> {
+    try {
+      const result = await this.#db.query(
+        text,
+        values.map((value) => value ?? null),
+      );
+      return result.rows as rows.Row[];
+    } catch (error) {
+      throw fromDriver(error);
+    }
+  }
+}
+
+const DEFAULT_PRIORITY = 5;
+const DEFAULT_DEDUP_WINDOW_MS = 3_600_000;
+
+/** A span as PostgreSQL reads it. What is no number goes as it is, for SQL to refuse it. */
+function span(milliseconds: number | undefined): string | undefined {
+  return milliseconds === undefined ? undefined : `${milliseconds} milliseconds`;
+}
+
+function document(value: unknown): string | null {
+  return value === undefined ? null : toJson(value);
+}
+
+/** Ids and tokens as the two arrays that every batch function takes. */
+function columns(leases: readonly Lease[]): [string[], string[]] {
+  return [leases.map((lease) => lease.jobId), leases.map((lease) => lease.token)];
+}

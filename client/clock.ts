@@ -1,0 +1,31 @@
+/**
+ * An instant on both clocks of this machine. The monotonic one stands still while the machine
+ * sleeps; the wall clock can be set. A span is what the larger of both says (guarantee G10).
+ */
+export interface Instant {
+  readonly mono: number;
+  readonly wall: number;
+}
+
+export function now(): Instant {
+  return { mono: performance.now(), wall: Date.now() };
+}
+
+export function after(instant: Instant, ms: number): Instant {
+  return { mono: instant.mono + ms, wall: instant.wall + ms };
+}
+
+/** Time left until an instant; negative once either clock has passed it. */
+export function msUntil(instant: Instant, from: Instant = now()): number {
+  return Math.min(instant.mono - from.mono, instant.wall - from.wall);
+}
+
+/** A span somewhere between half and all of it, so that many processes do not act as one. */
+export function jittered(ms: number): number {
+  return ms * (0.5 + Math.random() / 2);
+}
+
+/** Exponential delay with full jitter for the n-th try in a row (from 0). */
+export function backoffMs(tries: number, baseMs = 100, maxMs = 5000): number {
+  return Math.random() * Math.min(maxMs, baseMs * 2 ** Math.min(tries, 20)) + baseMs / 4;
+}

@@ -1,0 +1,53 @@
+import type { Queryable } from './client.ts';
+import type { Json } from './json.ts';
+
+/** A job as its handler sees it. */
+export interface Job<P = unknown> {
+  readonly id: string;
+  readonly queue: string;
+  readonly payload: P;
+  readonly headers: Readonly<Record<string, Json>>;
+  readonly priority: number;
+  /** Leases so far, this one included. */
+  readonly attempt: number;
+  readonly failures: number;
+  readonly losses: number;
+  /** What an earlier attempt saved last; undefined: nothing. */
+  readonly checkpoint: unknown;
+  readonly enqueuedAt: Date;
+}
+
+/** What a handler can do besides returning (the job is complete) and throwing (it failed). */
+export interface Context {
+  /**
+   * Fires when the handler must stop, with a {@link JobAbort} whose `code` is `lease_lost`,
+   * `cancelled`, `max_runtime` or `shutdown`. Throw then; returning means that the job is done.
+   */
+  readonly signal: AbortSignal;
+  /** For other stores to compare: grows with every lease of the job. */
+  readonly fence: bigint;
+  /** The proof of the lease as it is now, for `assertLease` in a transaction of the handler's own. */
+  readonly token: string;
+  /** Time until the signal fires by itself, unless the lease is renewed meanwhile. */
+  remainingMs(): number;
+  /**
+   * Saves what the next attempt is to resume from, at most 1 MiB as JSON. Values that come faster
+   * than the scheduler's `checkpointMs` replace each other; the last one is always saved before the
+   * attempt ends. Resolves once this value or a later one is saved, or the attempt is over.
+   */
+  checkpoint(data: unknown): Promise<void>;
+  /** Settles the job as failed, whatever the handler does after; the first such call counts. */
+  fail(error: unknown, options?: { retryInMs?: number; retryable?: boolean }): void;
+  /** Hands the job back, free of charge. */
+  release(options?: { delayMs?: number }): void;
+  /** Gives the job up, for a person to look at. */
+  deadLetter(reason?: string): void;
+  /**
+   * Completes the job in the handler's own transaction: its rows and the completion commit together
+   * or not at all. Return after the commit.
+   */
+  completeIn(transaction: Queryable, result?: unknown): Promise<void>;
+}
+
+/** The user's code for a queue. What it returns is the job's result. */
+export type Handler<P = unknown, R = unknown> = (job: Job<P>, context: Context) => Promise<R> | R;

@@ -1,0 +1,59 @@
+import type { SettlementStatus } from './types.ts';
+
+interface JobRef {
+  readonly jobId: string;
+  readonly queue: string;
+  readonly attempt: number;
+}
+
+/** Why a handler's signal fired. */
+export type AbortReason = 'lease_lost' | 'cancelled' | 'max_runtime' | 'shutdown';
+
+/** What a scheduler tells its `onEvent`. It logs nothing itself. */
+export type SchedulerEvent =
+  | { readonly type: 'worker:started'; readonly workerId: string }
+  | { readonly type: 'worker:stopped'; readonly workerId: string }
+  | ({ readonly type: 'job:started' } & JobRef)
+  /** Settled as the database confirmed it. */
+  | ({
+      readonly type: 'job:settled';
+      readonly status: SettlementStatus;
+      readonly late: boolean;
+      readonly error?: string;
+    } & JobRef)
+  /** The handler was told to stop. */
+  | ({ readonly type: 'job:aborted'; readonly reason: AbortReason } & JobRef)
+  /** The lease is not certain any more, or another worker has the job. */
+  | ({ readonly type: 'job:lost' } & JobRef)
+  /** The lease had expired and was taken back. */
+  | ({ readonly type: 'job:revived' } & JobRef)
+  /** The job was leased anew by this very process, whose handler goes on with the new lease. */
+  | ({ readonly type: 'job:adopted' } & JobRef)
+  /** The handler goes on although its signal fired long ago; its slot stays taken. */
+  | ({ readonly type: 'job:stuck'; readonly reason: AbortReason } & JobRef)
+  /** The database refused the outcome of a job that was lost meanwhile: it is discarded. */
+  | ({
+      readonly type: 'outcome:refused';
+      readonly outcome: OutcomeKind;
+      readonly status: SettlementStatus;
+    } & JobRef)
+  /** The outcome can never be delivered; the lease is left to expire. */
+  | ({
+      readonly type: 'outcome:undeliverable';
+      readonly outcome: OutcomeKind;
+      readonly error: unknown;
+    } & JobRef)
+  /** A call failed and will be made again. */
+  | {
+      readonly type: 'call:failed';
+      readonly call: 'start' | 'lease' | 'heartbeat' | 'settle' | 'tick' | 'listen';
+      readonly error: unknown;
+    }
+  /** The event loop was blocked, so heartbeats came late. */
+  | { readonly type: 'loop:lagged'; readonly lagMs: number }
+  | { readonly type: 'listener:connected' }
+  | { readonly type: 'listener:lost'; readonly error: unknown }
+  /** LISTEN works but nothing arrives, as behind a transaction pooler: jobs are found by polling. */
+  | { readonly type: 'listener:deaf' };
+
+export type OutcomeKind = 'complete' | 'fail' | 'release' | 'dead_letter';

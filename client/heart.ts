@@ -1,0 +1,169 @@
+import type { Client } from './client.ts';
+import { backoffMs, type Instant, jittered, now } from './clock.ts';
+import type { SchedulerEvent } from './events.ts';
+import { type Running, reference } from './running.ts';
+import type { HeartbeatAnswer } from './types.ts';
+
+/** Most leases in one call; the SQL function takes no more. */
+const MAX_BATCH = 100_000;
+
+export interface HeartOptions {
+  /** On a connection of its own, which nothing else of this process can keep busy. */
+  readonly client: Client;
+  readonly running: ReadonlyMap<string, Running>;
+  readonly heartbeatMs: number;
+  /** Shortest time between two calls that carry checkpoints. */
+  readonly checkpointMs: number;
+  /** Says that the process is alive. */
+  readonly register: () => Promise<void>;
+  /** Looks at the local deadlines, before anything is renewed that has passed one. */
+  readonly checkDeadlines: () => void;
+  readonly onLost: (running: Running, answer: HeartbeatAnswer) => void;
+  readonly onEvent: (event: SchedulerEvent) => void;
+}
+
+/**
+ * Renews all leases of the process with one call every heartbeat interval, and carries checkpoints
+ * up in between. A round that failed is made again soon, since the leases do not wait.
+ */
+export class Heart {
+  readonly #options: HeartOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #dueAt = 0;
+  /** When all leases are renewed next; a round before that carries checkpoints only. */
+  #allDueAt = 0;
+  #beating = false;
+  #failures = 0;
+  #sentAt = -Infinity;
+  #stopped = false;
+
+  constructor(options: HeartOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#beatAllIn(jittered(this.#options.heartbeatMs));
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Renews at once: a cancel was asked for, or the database is back. */
+  beatNow(): void {
+    this.#beatAllIn(0);
+  }
+
+  /** A checkpoint waits: it goes as soon as the interval between checkpoints allows. */
+  checkpointOffered(): void {
+    const { checkpointMs } = this.#options;
+    this.#schedule(Math.max(0, this.#sentAt + checkpointMs - performance.now()));
+  }
+
+  #beatAllIn(ms: number): void {
+    this.#allDueAt = performance.now() + ms;
+    this.#schedule(ms);
+  }
+
+  /** Brings the next round forward; never puts it off. */
+  #schedule(ms: number): void {
+    if (this.#stopped) return;
+    const dueAt = performance.now() + ms;
+    if (this.#timer !== undefined && this.#dueAt <= dueAt) return;
+    clearTimeout(this.#timer);
+    this.#dueAt = dueAt;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      void this.#beat();
+    }, ms);
+  }
+
+  async #beat(): Promise<void> {
+    // The round under way schedules the next one when it ends.
+    if (this.#beating) return;
+    this.#beating = true;
+
+    const { heartbeatMs, register, checkDeadlines, onEvent } = this.#options;
+    const lagMs = performance.now() - this.#dueAt;
+    if (lagMs > heartbeatMs / 2) onEvent({ type: 'loop:lagged', lagMs: Math.round(lagMs) });
+    checkDeadlines();
+
+    // Timers may fire a little early.
+    const all = performance.now() + 5 >= this.#allDueAt;
+    try {
+      this.#sentAt = performance.now();
+      const busy = await this.#renewAll(all);
+      if (all) {
+        await register();
+        this.#allDueAt = performance.now() + jittered(busy ? heartbeatMs / 4 : heartbeatMs);
+      }
+      this.#failures = 0;
+    } catch (error) {
+      if (!this.#stopped) onEvent({ type: 'call:failed', call: 'heartbeat', error });
+      this.#allDueAt = performance.now() + Math.min(heartbeatMs / 4, backoffMs(this.#failures++));
+    }
+    this.#beating = false;
+    this.#schedule(Math.max(0, this.#allDueAt - performance.now()));
+    if (this.#hasCheckpoints()) this.checkpointOffered();
+  }
+
+  #hasCheckpoints(): boolean {
+    for (const running of this.#options.running.values()) {
+      if (!running.lost && running.unsavedCheckpoint !== undefined) return true;
+    }
+    return false;
+  }
+
+  /** Returns whether a lease could not be renewed because its row was held. */
+  async #renewAll(all: boolean): Promise<boolean> {
+    const held = [...this.#options.running.values()].filter(
+      (running) => !running.lost && (all || running.unsavedCheckpoint !== undefined),
+    );
+    let busy = false;
+    for (let from = 0; from < held.length; from += MAX_BATCH) {
+      busy = (await this.#renew(held.slice(from, from + MAX_BATCH))) || busy;
+    }
+    return busy;
+  }
+
+  async #renew(batch: readonly Running[]): Promise<boolean> {
+    const sentAt = now();
+    const renewals = batch.map((running) => ({
+      jobId: running.job.jobId,
+      token: running.job.token,
+      checkpoint: running.unsavedCheckpoint,
+    }));
+    const answers = await this.#options.client.heartbeatMany(renewals);
+
+    let busy = false;
+    for (const [index, running] of batch.entries()) {
+      const [renewal, answer] = [renewals[index], answers[index]];
+      // The job may have been leased anew meanwhile: what was said of the old token does not concern it.
+      if (answer === undefined || renewal?.token !== running.job.token) continue;
+      busy ||= answer.status === 'busy';
+      if (renewal.checkpoint && answer.status !== 'busy') {
+        running.checkpointSaved(renewal.checkpoint);
+      }
+      this.#take(running, answer, sentAt);
+    }
+    return busy;
+  }
+
+  #take(running: Running, answer: HeartbeatAnswer, sentAt: Instant): void {
+    if (answer.status === 'lost') {
+      // With an outcome on its way the lease has most likely just ended by it: its answer will tell.
+      if (running.outcome === undefined) this.#options.onLost(running, answer);
+      return;
+    }
+    if (answer.status !== 'busy' && answer.remainingMs !== undefined) {
+      running.renewed(sentAt, answer.remainingMs);
+    }
+    if (answer.status === 'revived') {
+      this.#options.onEvent({ type: 'job:revived', ...reference(running) });
+    }
+    if (answer.cancelRequested && running.abort('cancelled')) {
+      this.#options.onEvent({ type: 'job:aborted', ...reference(running), reason: 'cancelled' });
+    }
+  }
+}

@@ -1,0 +1,21 @@
+export {
+  Client,
+  type ClientOptions,
+  type Completion,
+  type Failure,
+  KNOWN_SCHEMA_VERSIONS,
+  type LeaseRequest,
+  type Queryable,
+  type Renewal,
+} from './client.ts';
+export type { Context, Handler, Job } from './context.ts';
+export { type ErrorCode, LeaseholdError, SQLSTATES } from './errors.ts';
+export type { AbortReason, OutcomeKind, SchedulerEvent } from './events.ts';
+export type { Json } from './json.ts';
+export { type MigrateOptions, migrate } from './migrate.ts';
+export { DEFAULTS, type HandlerOf, type SchedulerOptions } from './options.ts';
+export { JobAbort } from './running.ts';
+export { Scheduler, type StopResult, type StuckJob } from './scheduler.ts';
+export type { QueueSchemas, StandardSchema } from './standard-schema.ts';
+export type { ThreadOptions } from './thread-runner.ts';
+export type * from './types.ts';

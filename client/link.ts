@@ -1,0 +1,185 @@
+import { Socket } from 'node:net';
+import pg from 'pg';
+import type { Queryable } from './client.ts';
+import { backoffMs } from './clock.ts';
+import { LeaseholdError } from './errors.ts';
+
+export interface LinkOptions {
+  readonly connection: pg.ClientConfig;
+  /** Longest time one call may take, connecting included. */
+  readonly deadlineMs: number;
+  /** Called on every new connection before anything else is sent. */
+  readonly onConnect?: (connection: pg.Client) => Promise<void>;
+  /** Called when a connection that was in use has ended, whatever the reason. */
+  readonly onLost?: (error: Error) => void;
+}
+
+/**
+ * One connection to the database that is there again after it was lost. Every call has a deadline;
+ * a connection on which one was missed is destroyed and never used again, since its answer may
+ * still come. Calls are not repeated here: only the caller knows what to repeat.
+ */
+export class Link implements Queryable {
+  readonly #options: LinkOptions;
+  #connection: Promise<Connection> | undefined;
+  /** Failed attempts to connect since the last that succeeded. */
+  #failures = 0;
+  #retryAt = 0;
+  readonly #closing = new AbortController();
+  /** The call before: one at a time goes over a connection. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects with `deadline_exceeded`, `stopped`, or the driver's error. */
+  query(text: string, values: unknown[] = []): Promise<pg.QueryResult> {
+    const call = (): Promise<pg.QueryResult> =>
+      this.#withDeadline((connection) => connection.client.query(text, values));
+    // Each has its own deadline, so none waits longer than those before it may take.
+    const answer = this.#last.then(call, call);
+    this.#last = answer;
+    return answer;
+  }
+
+  /** Connects if there is no connection. */
+  async connect(): Promise<void> {
+    await this.#withDeadline(async () => undefined);
+  }
+
+  /** Ends the connection; calls under way and later ones reject. Never rejects. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    const connection = await this.#connection?.catch(() => undefined);
+    await connection?.end();
+  }
+
+  async #withDeadline<T>(use: (connection: Connection) => Promise<T>): Promise<T> {
+    let connection: Connection | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const error = new LeaseholdError(
+          'deadline_exceeded',
+          `the database did not answer within ${this.#options.deadlineMs} ms`,
+        );
+        connection?.destroy(error);
+        reject(error);
+      }, this.#options.deadlineMs);
+    });
+    const work = async (): Promise<T> => {
+      connection = await this.#connected();
+      return use(connection);
+    };
+    try {
+      return await Promise.race([work(), deadline]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #connected(): Promise<Connection> {
+    if (this.#closing.signal.aborted) return Promise.reject(stopped());
+    this.#connection ??= this.#open().catch((error: unknown) => {
+      this.#connection = undefined;
+      throw error;
+    });
+    return this.#connection;
+  }
+
+  async #open(): Promise<Connection> {
+    await this.#pause();
+    if (this.#closing.signal.aborted) throw stopped();
+
+    const connection = new Connection(this.#options.connection, this.#options.deadlineMs);
+    const onLost = (error: Error) => {
+      this.#connection = undefined;
+      if (!this.#closing.signal.aborted) this.#options.onLost?.(error);
+    };
+    const timer = setTimeout(
+      () => connection.destroy(new Error('the server accepts but does not answer')),
+      this.#options.deadlineMs,
+    );
+    try {
+      await connection.client.connect();
+      await this.#options.onConnect?.(connection.client);
+    } catch (error) {
+      connection.destroy(error as Error);
+      this.#retryAt = performance.now() + backoffMs(this.#failures++);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#failures = 0;
+    connection.onEnd(onLost);
+    return connection;
+  }
+
+  /** Waits out what is left of the backoff. */
+  #pause(): Promise<void> {
+    const ms = this.#retryAt - performance.now();
+    if (ms <= 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#closing.signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#closing.signal.addEventListener('abort', done);
+    });
+  }
+}
+
+/** A pg client and its socket, which is all that is left to end when the server does not answer. */
+class Connection {
+  readonly client: pg.Client;
+  readonly #socket = new Socket();
+  #ended: Error | undefined;
+  #onEnd: ((error: Error) => void) | undefined;
+
+  constructor(config: pg.ClientConfig, connectTimeoutMs: number) {
+    this.client = new pg.Client({
+      keepAlive: true,
+      connectionTimeoutMillis: connectTimeoutMs,
+      ...config,
+      stream: () => this.#socket,
+    });
+    // Without a listener an error on an idle connection would end the process.
+    this.client.on('error', (error) => this.#end(error));
+    this.client.on('end', () => this.#end(new Error('the connection was closed')));
+  }
+
+  onEnd(callback: (error: Error) => void): void {
+    this.#onEnd = callback;
+    if (this.#ended !== undefined) callback(this.#ended);
+  }
+
+  /** Drops the socket at once; what is under way on it rejects. */
+  destroy(error: Error): void {
+    this.#end(error);
+    this.#socket.destroy();
+  }
+
+  /** Says goodbye, and drops the socket if that does not work within a second. */
+  async end(): Promise<void> {
+    if (this.#ended === undefined) {
+      this.#ended = new Error('the connection was ended');
+      const timer = setTimeout(() => this.#socket.destroy(), 1000);
+      await this.client.end().catch(() => undefined);
+      clearTimeout(timer);
+    }
+    this.#socket.destroy();
+  }
+
+  #end(error: Error): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = error;
+    this.#onEnd?.(error);
+  }
+}
+
+function stopped(): LeaseholdError {
+  return new LeaseholdError('stopped', 'the scheduler has stopped');
+}

@@ -1,0 +1,154 @@
+import type pg from 'pg';
+import type { Handler } from './context.ts';
+import { LeaseholdError } from './errors.ts';
+import type { SchedulerEvent } from './events.ts';
+import type { QueueSchemas } from './standard-schema.ts';
+import type { ThreadOptions } from './thread-runner.ts';
+import type { PayloadOf, QueueName, QueueTypes, ResultOf } from './types.ts';
+
+/** A handler as a function of this process, or as a module to run in worker threads. */
+export type HandlerOf<P, R> =
+  | Handler<P, R>
+  | ({ readonly handler: Handler<P, R> } & QueueSchemas<P, R>)
+  | ({
+      /** Module whose default export is the handler: it may block its thread for as long as it likes. */
+      readonly module: URL;
+    } & QueueSchemas<P, R>);
+
+/** Spans are whole milliseconds. */
+export interface SchedulerOptions<Q extends QueueTypes> {
+  /** The database. The scheduler opens at most three connections to it, whatever it runs. */
+  readonly connection: string | pg.ClientConfig;
+  /**
+   * Where to LISTEN, if not there: past a transaction pooler, say. `false`: find jobs by polling only.
+   * @default connection
+   */
+  readonly listenConnection?: string | pg.ClientConfig | false;
+  /** The handler of each queue. Jobs are leased from these queues only. */
+  readonly handlers: { readonly [N in QueueName<Q>]?: HandlerOf<PayloadOf<Q, N>, ResultOf<Q, N>> };
+  /** Most handlers that run at once, 1 to 100,000. @default 10 */
+  readonly concurrency?: number;
+  /** Length of every lease, 1,000 to 86,400,000. @default 60_000 */
+  readonly leaseMs?: number;
+  /** Time between renewals. @default a third of leaseMs */
+  readonly heartbeatMs?: number;
+  /**
+   * After this time without an acknowledged renewal the handler is told to stop; longer than two
+   * heartbeats, shorter than the lease. @default five sixths of leaseMs
+   */
+  readonly renewDeadlineMs?: number;
+  /** Longest time between two looks for jobs; the least is half of it. @default 1_000 */
+  readonly pollMs?: number;
+  /** Longest time between two tests that notifications arrive. @default 30_000 */
+  readonly probeMs?: number;
+  /** Time between two rounds of maintenance (tick); 0: left to others. @default 1_000 */
+  readonly maintenanceMs?: number;
+  /** Shortest time between two calls that carry checkpoints. @default 1_000 */
+  readonly checkpointMs?: number;
+  /** How long a handler may go on after its signal fired before its slot is reported stuck. @default 5_000 */
+  readonly cancelGraceMs?: number;
+  /** Longest time a call to the database may take. @default half of heartbeatMs, at most 10_000 */
+  readonly callTimeoutMs?: number;
+  /** Whether stop() releases jobs whose handlers ignore their signal, so that they may run twice. @default false */
+  readonly releaseStuck?: boolean;
+  /** Worker threads, for handlers that are modules. @default as many as concurrency */
+  readonly threads?: ThreadOptions;
+  /** Told everything that happens. What it throws is ignored. @default nobody */
+  readonly onEvent?: (event: SchedulerEvent) => void;
+}
+
+export const DEFAULTS = {
+  concurrency: 10,
+  leaseMs: 60_000,
+  pollMs: 1_000,
+  probeMs: 30_000,
+  maintenanceMs: 1_000,
+  checkpointMs: 1_000,
+  cancelGraceMs: 5_000,
+  graceMs: 30_000,
+  maxCallTimeoutMs: 10_000,
+} as const;
+
+/** The spans and numbers of a scheduler, checked, with every default filled in. */
+export interface Timing {
+  readonly concurrency: number;
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  readonly renewDeadlineMs: number;
+  readonly pollMs: number;
+  readonly probeMs: number;
+  readonly maintenanceMs: number;
+  readonly checkpointMs: number;
+  readonly cancelGraceMs: number;
+  readonly callTimeoutMs: number;
+}
+
+/** Throws `invalid_argument` where the lengths leave no room for two lost heartbeats. */
+export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Timing {
+  const leaseMs = within('leaseMs', options.leaseMs ?? DEFAULTS.leaseMs, 1_000, 86_400_000);
+  const heartbeatMs = within('heartbeatMs', options.heartbeatMs ?? leaseMs / 3, 100, 86_400_000);
+  const renewDeadlineMs = within(
+    'renewDeadlineMs',
+    options.renewDeadlineMs ?? (leaseMs * 5) / 6,
+    100,
+    86_400_000,
+  );
+  if (renewDeadlineMs >= leaseMs) {
+    throw invalid(
+      `renewDeadlineMs must be shorter than leaseMs, so that the handler stops before anyone else starts: got ${renewDeadlineMs} and ${leaseMs}`,
+    );
+  }
+  if (heartbeatMs * 2 >= renewDeadlineMs) {
+    throw invalid(
+      `heartbeatMs must leave room for two lost heartbeats before renewDeadlineMs: got ${heartbeatMs} and ${renewDeadlineMs}`,
+    );
+  }
+  return {
+    concurrency: whole('concurrency', options.concurrency ?? DEFAULTS.concurrency, 1, 100_000),
+    leaseMs,
+    heartbeatMs,
+    renewDeadlineMs,
+    pollMs: within('pollMs', options.pollMs ?? DEFAULTS.pollMs, 10, 3_600_000),
+    probeMs: within('probeMs', options.probeMs ?? DEFAULTS.probeMs, 100, 3_600_000),
+    maintenanceMs: within(
+      'maintenanceMs',
+      options.maintenanceMs ?? DEFAULTS.maintenanceMs,
+      0,
+      3_600_000,
+    ),
+    checkpointMs: within(
+      'checkpointMs',
+      options.checkpointMs ?? DEFAULTS.checkpointMs,
+      0,
+      3_600_000,
+    ),
+    cancelGraceMs: within(
+      'cancelGraceMs',
+      options.cancelGraceMs ?? DEFAULTS.cancelGraceMs,
+      0,
+      3_600_000,
+    ),
+    callTimeoutMs: within(
+      'callTimeoutMs',
+      options.callTimeoutMs ?? Math.min(heartbeatMs / 2, DEFAULTS.maxCallTimeoutMs),
+      50,
+      3_600_000,
+    ),
+  };
+}
+
+function within(name: string, value: number, min: number, max: number): number {
+  if (!(value >= min && value <= max)) {
+    throw invalid(`${name} must be between ${min} and ${max}, got ${value}`);
+  }
+  return value;
+}
+
+function whole(name: string, value: number, min: number, max: number): number {
+  if (!Number.isInteger(value)) throw invalid(`${name} must be a whole number, got ${value}`);
+  return within(name, value, min, max);
+}
+
+function invalid(message: string): LeaseholdError {
+  return new LeaseholdError('invalid_argument', message);
+}

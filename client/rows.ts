@@ -1,0 +1,174 @@
+import type {
+  Attempt,
+  HeartbeatAnswer,
+  JobInfo,
+  LeasedJob,
+  QueueStats,
+  Settlement,
+  TickAnswer,
+} from './types.ts';
+
+/*
+ * What the functions return, selected so that no type parser of the host application matters:
+ * ids and JSON as text, spans and instants as milliseconds. One select list and one mapper a shape.
+ */
+
+const ms = (span: string): string => `(extract(epoch from ${span}) * 1000)::float8`;
+
+export type Row = Readonly<Record<string, unknown>>;
+
+export const LEASED_JOB = `
+  job_id::text, queue, priority::int4, payload::text, headers::text, token::text, fence::text,
+  attempt, failures, losses, releases, checkpoint::text, ${ms('lease_duration')} as lease_ms,
+  ${ms('remaining')} as remaining_ms, ${ms('max_runtime')} as max_runtime_ms,
+  ${ms('enqueued_at')} as enqueued_ms`;
+
+export const HEARTBEAT_ANSWER = `
+  job_id::text, status, ${ms('remaining')} as remaining_ms, cancel_requested, cancel_reason`;
+
+export const SETTLEMENT = `job_id::text, status, late, ${ms('retry_in')} as retry_in_ms`;
+
+export const JOB_INFO = `
+  job_id::text, queue, state, priority::int4, generation::int4, attempt, failures, losses, releases,
+  payload::text, headers::text, dedup_key, ${ms('enqueued_at')} as enqueued_ms,
+  ${ms('run_at')} as run_ms, ${ms('live_until')} as live_until_ms, worker_id::text, host, pid,
+  ${ms('leased_at')} as leased_ms, ${ms('remaining')} as remaining_ms,
+  ${ms('heartbeat_age')} as heartbeat_age_ms, cancel_requested, checkpoint::text,
+  ${ms('checkpoint_age')} as checkpoint_age_ms, ${ms('finished_at')} as finished_ms, reason,
+  result::text, late, history::text`;
+
+export const QUEUE_STAT = `
+  queue, paused, scheduled::float8, ready::float8, blocked::float8, leased::float8,
+  completed::float8, dead::float8, cancelled::float8, pruned::float8,
+  ${ms('oldest_ready_age')} as oldest_ready_age_ms, workers::float8`;
+
+export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms`;
+
+/** A leased job whose payload is still text: parsed where it is worked on. */
+export interface UnparsedJob extends LeasedJob<string> {}
+
+export function unparsedJob(row: Row): UnparsedJob {
+  return {
+    jobId: text(row.job_id),
+    token: text(row.token),
+    queue: text(row.queue),
+    priority: number(row.priority),
+    payload: text(row.payload),
+    headers: (json(row.headers) ?? {}) as LeasedJob['headers'],
+    fence: BigInt(text(row.fence)),
+    attempt: number(row.attempt),
+    failures: number(row.failures),
+    losses: number(row.losses),
+    releases: number(row.releases),
+    checkpoint: json(row.checkpoint),
+    leaseMs: number(row.lease_ms),
+    remainingMs: number(row.remaining_ms),
+    maxRuntimeMs: optional(row.max_runtime_ms, number),
+    enqueuedAt: instant(row.enqueued_ms),
+  };
+}
+
+export function parsed<P>(job: UnparsedJob): LeasedJob<P> {
+  return { ...job, payload: JSON.parse(job.payload) as P };
+}
+
+export function heartbeatAnswer(row: Row): HeartbeatAnswer {
+  return {
+    jobId: text(row.job_id),
+    status: text(row.status) as HeartbeatAnswer['status'],
+    remainingMs: optional(row.remaining_ms, number),
+    cancelRequested: row.cancel_requested === true,
+    cancelReason: optional(row.cancel_reason, text),
+  };
+}
+
+export function settlement(row: Row): Settlement {
+  return {
+    jobId: text(row.job_id),
+    status: text(row.status) as Settlement['status'],
+    late: row.late === true,
+    retryInMs: optional(row.retry_in_ms, number),
+  };
+}
+
+export function jobInfo<P, R>(row: Row): JobInfo<P, R> {
+  return {
+    jobId: text(row.job_id),
+    queue: text(row.queue),
+    state: text(row.state) as JobInfo['state'],
+    priority: number(row.priority),
+    generation: number(row.generation),
+    attempt: number(row.attempt),
+    failures: number(row.failures),
+    losses: number(row.losses),
+    releases: number(row.releases),
+    payload: json(row.payload) as P,
+    headers: (json(row.headers) ?? {}) as JobInfo['headers'],
+    dedupKey: optional(row.dedup_key, text),
+    enqueuedAt: instant(row.enqueued_ms),
+    runAt: optional(row.run_ms, instant),
+    liveUntil: optional(row.live_until_ms, instant),
+    workerId: optional(row.worker_id, text),
+    host: optional(row.host, text),
+    pid: optional(row.pid, number),
+    leasedAt: optional(row.leased_ms, instant),
+    remainingMs: optional(row.remaining_ms, number),
+    heartbeatAgeMs: optional(row.heartbeat_age_ms, number),
+    cancelRequested: row.cancel_requested === true,
+    checkpoint: json(row.checkpoint),
+    checkpointAgeMs: optional(row.checkpoint_age_ms, number),
+    finishedAt: optional(row.finished_ms, instant),
+    reason: optional(row.reason, text),
+    result: json(row.result) as R | undefined,
+    late: row.late === true,
+    history: ((json(row.history) ?? []) as Row[]).map(attempt),
+  };
+}
+
+function attempt(row: Row): Attempt {
+  return {
+    attempt: number(row.attempt),
+    outcome: text(row.outcome) as Attempt['outcome'],
+    counted: row.counted === true,
+    error: optional(row.error, text),
+    workerId: text(row.worker_id),
+    leasedAt: new Date(text(row.leased_at)),
+    endedAt: new Date(text(row.ended_at)),
+  };
+}
+
+export function queueStats(row: Row): QueueStats {
+  return {
+    queue: text(row.queue),
+    paused: row.paused === true,
+    scheduled: number(row.scheduled),
+    ready: number(row.ready),
+    blocked: number(row.blocked),
+    leased: number(row.leased),
+    completed: number(row.completed),
+    dead: number(row.dead),
+    cancelled: number(row.cancelled),
+    pruned: number(row.pruned),
+    oldestReadyAgeMs: optional(row.oldest_ready_age_ms, number),
+    workers: number(row.workers),
+  };
+}
+
+export function tickAnswer(row: Row): TickAnswer {
+  return {
+    reaped: number(row.reaped),
+    promoted: number(row.promoted),
+    pruned: number(row.pruned),
+    nextDueInMs: optional(row.next_due_in_ms, number),
+  };
+}
+
+const text = (value: unknown): string => String(value);
+const number = (value: unknown): number => Number(value);
+const instant = (value: unknown): Date => new Date(Number(value));
+const json = (value: unknown): unknown =>
+  value === null || value === undefined ? undefined : JSON.parse(String(value));
+
+function optional<T>(value: unknown, map: (value: unknown) => T): T | undefined {
+  return value === null || value === undefined ? undefined : map(value);
+}

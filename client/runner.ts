@@ -1,0 +1,90 @@
+import { Client } from './client.ts';
+import type { Context, Handler, Job } from './context.ts';
+import { describeError, type JsonText, toDocument, toText } from './json.ts';
+import type { UnparsedJob } from './rows.ts';
+import type { Running } from './running.ts';
+import { type QueueSchemas, validate } from './standard-schema.ts';
+
+/** Runs the handler of one queue, here or elsewhere; resolves to the result, rejects as it threw. */
+export interface Runner {
+  run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined>;
+  close(): Promise<void>;
+}
+
+/** Takes a checkpoint to be saved; resolves when it is. */
+export type SaveCheckpoint = (data: JsonText) => Promise<void>;
+
+/** A handler that is a function of this process. */
+export class FunctionRunner implements Runner {
+  readonly #handler: Handler;
+  readonly #schemas: QueueSchemas;
+
+  constructor(handler: Handler, schemas: QueueSchemas = {}) {
+    this.#handler = handler;
+    this.#schemas = schemas;
+  }
+
+  async run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined> {
+    const payload = await validate(
+      this.#schemas.payload,
+      'payload',
+      JSON.parse(running.job.payload),
+    );
+    const result = await this.#handler(jobOf(running.job, payload), contextOf(running, save));
+    return toResult(await validate(this.#schemas.result, 'result', result));
+  }
+
+  async close(): Promise<void> {}
+}
+
+export function jobOf<P>(job: UnparsedJob, payload: P): Job<P> {
+  const { jobId, queue, headers, priority, attempt, failures, losses, checkpoint, enqueuedAt } =
+    job;
+  return {
+    id: jobId,
+    queue,
+    payload,
+    headers,
+    priority,
+    attempt,
+    failures,
+    losses,
+    checkpoint,
+    enqueuedAt,
+  };
+}
+
+export function toResult(result: unknown): JsonText | undefined {
+  return result === undefined ? undefined : toDocument('result', result);
+}
+
+function contextOf(running: Running, save: SaveCheckpoint): Context {
+  return {
+    signal: running.signal,
+    get fence() {
+      return running.job.fence;
+    },
+    get token() {
+      return running.job.token;
+    },
+    remainingMs: () => running.remainingMs(),
+    checkpoint: async (data) => save(toDocument('checkpoint', data)),
+    fail: (error, options = {}) => {
+      running.declared ??= { kind: 'fail', error: describeError(error), ...options };
+    },
+    release: (options = {}) => {
+      running.declared ??= { kind: 'release', ...options };
+    },
+    deadLetter: (reason) => {
+      running.declared ??= {
+        kind: 'dead_letter',
+        reason: reason === undefined ? undefined : toText(reason),
+      };
+    },
+    completeIn: async (transaction, result) => {
+      const document = toResult(result);
+      running.completedIn = true;
+      await Client.unchecked(transaction).complete(running.job.jobId, running.job.token, document);
+    },
+  };
+}

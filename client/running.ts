@@ -1,0 +1,181 @@
+import { after, type Instant, msUntil, now } from './clock.ts';
+import type { AbortReason } from './events.ts';
+import type { JsonText } from './json.ts';
+import type { UnparsedJob } from './rows.ts';
+
+/** What a handler's signal aborts with. Named so that fetch and its like take it for their own. */
+export class JobAbort extends Error {
+  override readonly name = 'AbortError';
+  readonly code: AbortReason;
+
+  constructor(code: AbortReason) {
+    super(ABORT_MESSAGES[code]);
+    this.code = code;
+  }
+}
+
+const ABORT_MESSAGES: Readonly<Record<AbortReason, string>> = {
+  lease_lost: 'the lease on the job is lost, or can no longer be certain',
+  cancelled: 'somebody asked for the job to be cancelled',
+  max_runtime: 'the longest runtime of the job has passed',
+  shutdown: 'the scheduler is stopping',
+};
+
+/** How an attempt ends. Once it is set it is only delivered, never changed. */
+export type Outcome =
+  | { readonly kind: 'complete'; readonly result: JsonText | undefined }
+  | {
+      readonly kind: 'fail';
+      readonly error: string;
+      readonly retryInMs?: number | undefined;
+      readonly retryable?: boolean | undefined;
+    }
+  | { readonly kind: 'release'; readonly delayMs?: number | undefined }
+  | { readonly kind: 'dead_letter'; readonly reason?: string | undefined };
+
+interface PendingCheckpoint {
+  readonly data: JsonText;
+  readonly saved: () => void;
+}
+
+/** One invocation of a handler, and the lease it works under. */
+export class Running {
+  /** The newest lease: replaced when this process leases the job again while the handler runs. */
+  #job: UnparsedJob;
+  /** How much earlier than the expiry the lease counts as uncertain. */
+  readonly #marginMs: number;
+  #deadline: Instant;
+  #runsUntil: Instant | undefined;
+  readonly #abort = new AbortController();
+  #aborted: { readonly reason: AbortReason; readonly at: Instant } | undefined;
+  #checkpoint: PendingCheckpoint | undefined;
+
+  /** The lease is gone or uncertain: it is renewed no more. */
+  lost = false;
+  /** The handler was given up on; reported once. */
+  stuck = false;
+  /** The handler called completeIn: its transaction may have completed the job already. */
+  completedIn = false;
+  /** What ctx.fail, ctx.release or ctx.deadLetter said; the first counts. */
+  declared: Outcome | undefined;
+  /** Set once, when the handler has ended or was given up on. */
+  outcome: Outcome | undefined;
+  /** Called when the handler is given up on and can be ended by force. */
+  kill: (() => void) | undefined;
+  /** Called when the lease was renewed or replaced. */
+  onLease: (() => void) | undefined;
+
+  constructor(job: UnparsedJob, sentAt: Instant, marginMs: number) {
+    this.#job = job;
+    this.#marginMs = marginMs;
+    this.#deadline = after(sentAt, job.remainingMs - marginMs);
+    this.#runsUntil = runsUntil(job, sentAt);
+  }
+
+  get job(): UnparsedJob {
+    return this.#job;
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  get abortReason(): AbortReason | undefined {
+    return this.#aborted?.reason;
+  }
+
+  /** Time until the handler is told to stop, by the lease or the longest runtime. */
+  remainingMs(): number {
+    if (this.lost) return 0;
+    const at = now();
+    const lease = msUntil(this.#deadline, at);
+    const runtime = this.#runsUntil === undefined ? lease : msUntil(this.#runsUntil, at);
+    return Math.max(0, Math.min(lease, runtime));
+  }
+
+  /** The lease is good for another span, counted from when the call was sent. */
+  renewed(sentAt: Instant, remainingMs: number): void {
+    this.#deadline = after(sentAt, remainingMs - this.#marginMs);
+    this.onLease?.();
+  }
+
+  /** This process leased the job again: the handler goes on under the new lease. */
+  adopt(job: UnparsedJob, sentAt: Instant): void {
+    this.#job = job;
+    this.#runsUntil = runsUntil(job, sentAt);
+    this.lost = false;
+    this.renewed(sentAt, job.remainingMs);
+  }
+
+  isPastDeadline(at: Instant): boolean {
+    return msUntil(this.#deadline, at) <= 0;
+  }
+
+  isPastRuntime(at: Instant): boolean {
+    return this.#runsUntil !== undefined && msUntil(this.#runsUntil, at) <= 0;
+  }
+
+  /** Fires the handler's signal. Returns false where it has fired already. */
+  abort(reason: AbortReason): boolean {
+    if (this.#aborted !== undefined) return false;
+    this.#aborted = { reason, at: now() };
+    this.#abort.abort(new JobAbort(reason));
+    return true;
+  }
+
+  /** Time since the signal fired; undefined where it has not. */
+  abortedForMs(at: Instant): number | undefined {
+    return this.#aborted === undefined ? undefined : -msUntil(this.#aborted.at, at);
+  }
+
+  /** Keeps the newest checkpoint until it is saved; resolves then, or when the job is lost. */
+  offerCheckpoint(data: JsonText): Promise<void> {
+    const { promise, resolve } = withResolvers();
+    const earlier = this.#checkpoint;
+    this.#checkpoint = {
+      data,
+      saved: () => {
+        earlier?.saved();
+        resolve();
+      },
+    };
+    return promise;
+  }
+
+  get unsavedCheckpoint(): JsonText | undefined {
+    return this.#checkpoint?.data;
+  }
+
+  /** The checkpoint that was sent is stored; one that was offered since is still to be sent. */
+  checkpointSaved(data: JsonText): void {
+    if (this.#checkpoint?.data !== data) return;
+    this.#checkpoint.saved();
+    this.#checkpoint = undefined;
+  }
+
+  /** Lets those who wait for a checkpoint go on: the attempt is over. */
+  end(): void {
+    this.#checkpoint?.saved();
+    this.#checkpoint = undefined;
+  }
+}
+
+/** Names a running job in an event. */
+export function reference(running: Running): { jobId: string; queue: string; attempt: number } {
+  const { jobId, queue, attempt } = running.job;
+  return { jobId, queue, attempt };
+}
+
+function runsUntil(job: UnparsedJob, sentAt: Instant): Instant | undefined {
+  if (job.maxRuntimeMs === undefined) return undefined;
+  // A repeated lease_jobs call answers late: what has passed of the lease has passed of the runtime.
+  return after(sentAt, job.maxRuntimeMs - (job.leaseMs - job.remainingMs));
+}
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}

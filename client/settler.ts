@@ -1,0 +1,168 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from './client.ts';
+import { backoffMs } from './clock.ts';
+import { isPassing } from './errors.ts';
+import type { SchedulerEvent } from './events.ts';
+import { type Outcome, type Running, reference } from './running.ts';
+import type { Settlement } from './types.ts';
+
+/** Most outcomes in one call. */
+const MAX_BATCH = 1000;
+
+interface Delivery {
+  readonly running: Running;
+  readonly outcome: Outcome;
+  readonly done: (settlement: Settlement | undefined) => void;
+}
+
+/**
+ * Brings outcomes to the database and repeats each until the database has answered. What ends in one
+ * turn of the event loop goes together; what ends while a call is under way goes with the next.
+ */
+export class Settler {
+  readonly #client: Client;
+  readonly #onEvent: (event: SchedulerEvent) => void;
+  #waiting: Delivery[] = [];
+  #pumping = false;
+  readonly #closing = new AbortController();
+
+  constructor(client: Client, onEvent: (event: SchedulerEvent) => void) {
+    this.#client = client;
+    this.#onEvent = onEvent;
+  }
+
+  /** Resolves to the database's answer; to undefined where it can never be delivered, or on close. */
+  deliver(running: Running, outcome: Outcome): Promise<Settlement | undefined> {
+    return new Promise((done) => {
+      this.#waiting.push({ running, outcome, done });
+      if (!this.#pumping) void this.#pump();
+    });
+  }
+
+  /** Gives up what is not delivered; its leases are left to expire. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async #pump(): Promise<void> {
+    this.#pumping = true;
+    while (this.#waiting.length > 0) {
+      await new Promise(setImmediate);
+      const batch = this.#waiting.splice(0, MAX_BATCH);
+      await this.#saveCheckpoints(batch);
+      await this.#send(batch.filter(({ outcome }) => outcome.kind === 'complete'));
+      await this.#send(batch.filter(({ outcome }) => outcome.kind === 'fail'));
+      for (const delivery of batch) {
+        if (delivery.outcome.kind === 'release' || delivery.outcome.kind === 'dead_letter') {
+          await this.#send([delivery]);
+        }
+      }
+    }
+    this.#pumping = false;
+  }
+
+  /** The last checkpoint goes before the outcome, which ends the lease. */
+  async #saveCheckpoints(batch: readonly Delivery[]): Promise<void> {
+    const renewals = batch.flatMap(({ running }) => {
+      const checkpoint = running.lost ? undefined : running.unsavedCheckpoint;
+      return checkpoint ? [{ ...leaseOf(running), checkpoint, running }] : [];
+    });
+    if (renewals.length === 0) return;
+    await this.#repeat(() => this.#client.heartbeatMany(renewals)).catch((error: unknown) => {
+      this.#onEvent({ type: 'call:failed', call: 'heartbeat', error });
+    });
+    for (const { running, checkpoint } of renewals) running.checkpointSaved(checkpoint);
+  }
+
+  async #send(batch: readonly Delivery[]): Promise<void> {
+    if (batch.length === 0) return;
+    try {
+      const settlements = await this.#repeat(() => this.#call(batch));
+      for (const [index, delivery] of batch.entries()) delivery.done(settlements?.[index]);
+    } catch (error) {
+      if (batch.length > 1) {
+        // One of them is refused whole; alone, each finds out whether it is the one.
+        for (const delivery of batch) await this.#send([delivery]);
+        return;
+      }
+      for (const { running, outcome, done } of batch) {
+        this.#onEvent({
+          type: 'outcome:undeliverable',
+          ...reference(running),
+          outcome: outcome.kind,
+          error,
+        });
+        done(undefined);
+      }
+    }
+  }
+
+  /** One call for outcomes of one kind. The token is read now: the job may have been adopted. */
+  async #call(batch: readonly Delivery[]): Promise<Settlement[]> {
+    const first = batch[0];
+    if (first?.outcome.kind === 'complete') {
+      return this.#client.completeMany(
+        batch.map(({ running, outcome }) => ({
+          ...leaseOf(running),
+          result: outcome.kind === 'complete' ? outcome.result : undefined,
+        })),
+      );
+    }
+    if (first?.outcome.kind === 'fail') {
+      return this.#client.failMany(
+        batch.map(({ running, outcome }) => ({ ...leaseOf(running), ...outcome })),
+      );
+    }
+    return Promise.all(batch.map(({ running, outcome }) => this.#callOne(running, outcome)));
+  }
+
+  async #callOne(running: Running, outcome: Outcome): Promise<Settlement> {
+    const { jobId, token } = leaseOf(running);
+    try {
+      return outcome.kind === 'dead_letter'
+        ? await this.#client.deadLetter(jobId, token, outcome.reason)
+        : await this.#client.release(jobId, token, {
+            delayMs: outcome.kind === 'release' ? outcome.delayMs : undefined,
+          });
+    } catch (error) {
+      const status = refusal(error);
+      if (status === undefined) throw error;
+      return { jobId, status, late: false, retryInMs: undefined };
+    }
+  }
+
+  /** Repeats a call while it fails in a way that passes. Undefined once closed. */
+  async #repeat<T>(call: () => Promise<T>): Promise<T | undefined> {
+    for (let tries = 0; !this.#closing.signal.aborted; tries++) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!isPassing(error)) throw error;
+        if (this.#closing.signal.aborted) break;
+        this.#onEvent({ type: 'call:failed', call: 'settle', error });
+        await sleep(backoffMs(tries), undefined, { signal: this.#closing.signal }).catch(
+          () => undefined,
+        );
+      }
+    }
+    return undefined;
+  }
+}
+
+function leaseOf(running: Running): { jobId: string; token: string } {
+  return { jobId: running.job.jobId, token: running.job.token };
+}
+
+/** The statuses that a single call raises and a batch answers. */
+function refusal(error: unknown): Settlement['status'] | undefined {
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
+  switch (code) {
+    case 'lease_lost':
+    case 'job_not_found':
+    case 'job_cancelled':
+    case 'job_finished':
+      return code;
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,35 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { Job } from './context.ts';
+import type { AbortReason } from './events.ts';
+import type { Outcome } from './running.ts';
+
+/** What a thread is given to run one job. */
+export interface ThreadTask {
+  /** URL of the module whose default export is the handler. */
+  readonly module: string;
+  /** The job; its payload is JSON text still, parsed in the thread. */
+  readonly job: Job<string>;
+  readonly lease: ThreadLease;
+  readonly port: MessagePort;
+}
+
+export interface ThreadLease {
+  readonly token: string;
+  readonly fence: bigint;
+  readonly remainingMs: number;
+}
+
+/** What the scheduler says to the thread while the handler runs. */
+export type ToThread =
+  | { readonly type: 'abort'; readonly reason: AbortReason }
+  | { readonly type: 'lease'; readonly lease: ThreadLease }
+  | { readonly type: 'saved'; readonly checkpoint: number };
+
+/** What the thread says to the scheduler. */
+export type FromThread =
+  | { readonly type: 'checkpoint'; readonly checkpoint: number; readonly text: string }
+  | { readonly type: 'declare'; readonly outcome: Outcome }
+  | { readonly type: 'completing' };
+
+/** How the handler ended: JSON text of its result, or what it threw as text, since not all can be sent. */
+export type ThreadAnswer = { readonly result: string | undefined } | { readonly thrown: string };

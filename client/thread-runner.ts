@@ -1,0 +1,159 @@
+import { extname } from 'node:path';
+import { MessageChannel } from 'node:worker_threads';
+import type { Piscina } from 'piscina';
+import { LeaseholdError } from './errors.ts';
+import { JsonText } from './json.ts';
+import { jobOf, type Runner, type SaveCheckpoint, toResult } from './runner.ts';
+import type { Running } from './running.ts';
+import { type QueueSchemas, validate } from './standard-schema.ts';
+import type {
+  FromThread,
+  ThreadAnswer,
+  ThreadLease,
+  ThreadTask,
+  ToThread,
+} from './thread-messages.ts';
+
+/** How the worker threads of a scheduler are made. */
+export interface ThreadOptions {
+  /** Most threads. @default the scheduler's concurrency */
+  readonly max?: number;
+  /** Arguments for Node, as `--import tsx` for handlers in TypeScript. @default those of this process */
+  readonly execArgv?: readonly string[];
+  /** Memory limits of each thread; one that is over them ends and its job fails. */
+  readonly resourceLimits?: { readonly maxOldGenerationSizeMb?: number };
+}
+
+/** The worker threads of a scheduler, shared by its queues; made when the first job needs one. */
+export class Threads {
+  readonly #options: ThreadOptions & { readonly max: number };
+  #pool: Promise<Piscina<ThreadTask, ThreadAnswer>> | undefined;
+
+  constructor(options: ThreadOptions & { readonly max: number }) {
+    this.#options = options;
+  }
+
+  async run(task: ThreadTask, signal: AbortSignal): Promise<ThreadAnswer> {
+    this.#pool ??= this.#make();
+    return (await this.#pool).run(task, { signal, transferList: [task.port] });
+  }
+
+  async close(): Promise<void> {
+    await (await this.#pool)?.destroy();
+  }
+
+  async #make(): Promise<Piscina<ThreadTask, ThreadAnswer>> {
+    const { Piscina } = await import('piscina').catch((cause: unknown) => {
+      throw new LeaseholdError(
+        'peer_missing',
+        'a handler that is a module runs in a worker thread, which needs the package piscina',
+        { cause, hint: 'Run "npm install piscina".' },
+      );
+    });
+    const { max, execArgv, resourceLimits } = this.#options;
+    return new Piscina<ThreadTask, ThreadAnswer>({
+      filename: new URL(`./thread${extname(import.meta.url)}`, import.meta.url).href,
+      minThreads: 0,
+      maxThreads: max,
+      idleTimeout: 10_000,
+      ...(execArgv ? { execArgv: [...execArgv] } : {}),
+      ...(resourceLimits ? { resourceLimits } : {}),
+    });
+  }
+}
+
+/** A handler that is the default export of a module and runs in a worker thread. */
+export class ThreadRunner implements Runner {
+  readonly #module: string;
+  readonly #threads: Threads;
+  readonly #schemas: QueueSchemas;
+
+  constructor(module: URL, threads: Threads, schemas: QueueSchemas = {}) {
+    this.#module = module.href;
+    this.#threads = threads;
+    this.#schemas = schemas;
+  }
+
+  async run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined> {
+    const payload = await this.#payload(running.job.payload);
+    const { port1: port, port2: threadPort } = new MessageChannel();
+    const killing = new AbortController();
+    const send = (message: ToThread): void => port.postMessage(message);
+    const onAbort = (): void => {
+      if (running.abortReason) send({ type: 'abort', reason: running.abortReason });
+    };
+
+    port.on('message', (message: FromThread) => {
+      switch (message.type) {
+        case 'checkpoint':
+          void save(new JsonText(message.text)).then(() =>
+            send({ type: 'saved', checkpoint: message.checkpoint }),
+          );
+          break;
+        case 'declare':
+          running.declared ??= message.outcome;
+          break;
+        case 'completing':
+          running.completedIn = true;
+          break;
+      }
+    });
+    running.signal.addEventListener('abort', onAbort);
+    running.kill = () => killing.abort();
+    running.onLease = () => send({ type: 'lease', lease: leaseOf(running) });
+    if (running.signal.aborted) onAbort();
+
+    try {
+      const answer = await this.#threads.run(
+        {
+          module: this.#module,
+          job: jobOf(running.job, payload),
+          lease: leaseOf(running),
+          port: threadPort,
+        },
+        killing.signal,
+      );
+      if ('thrown' in answer) throw new ThreadFailure(answer.thrown);
+      return await this.#result(answer.result);
+    } finally {
+      running.signal.removeEventListener('abort', onAbort);
+      running.kill = undefined;
+      running.onLease = undefined;
+      port.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#threads.close();
+  }
+
+  /** The payload stays text on its way, unless a schema has to see it. */
+  async #payload(text: string): Promise<string> {
+    if (this.#schemas.payload === undefined) return text;
+    return JSON.stringify(await validate(this.#schemas.payload, 'payload', JSON.parse(text)));
+  }
+
+  async #result(text: string | undefined): Promise<JsonText | undefined> {
+    if (this.#schemas.result === undefined) {
+      return text === undefined ? undefined : new JsonText(text);
+    }
+    const value: unknown = text === undefined ? undefined : JSON.parse(text);
+    return toResult(await validate(this.#schemas.result, 'result', value));
+  }
+}
+
+/** What a handler threw in its thread, described there. */
+class ThreadFailure extends Error {
+  constructor(description: string) {
+    super(description);
+    this.stack = description;
+  }
+}
+
+function leaseOf(running: Running): ThreadLease {
+  return {
+    token: running.job.token,
+    fence: running.job.fence,
+    remainingMs: running.remainingMs(),
+  };
+}

@@ -1,0 +1,124 @@
+/* The entry of a worker thread: loads the module of a handler and runs it for one job at a time. */
+import type { MessagePort } from 'node:worker_threads';
+import { Client, type Queryable } from './client.ts';
+import type { Context, Handler } from './context.ts';
+import { describeError, toDocument, toText } from './json.ts';
+import { JobAbort } from './running.ts';
+import type {
+  FromThread,
+  ThreadAnswer,
+  ThreadLease,
+  ThreadTask,
+  ToThread,
+} from './thread-messages.ts';
+
+export default async function runInThread(task: ThreadTask): Promise<ThreadAnswer> {
+  const context = new ThreadContext(task);
+  try {
+    const loaded: { default?: unknown } = await import(task.module);
+    if (typeof loaded.default !== 'function') {
+      throw new TypeError(`${task.module} has no function as its default export`);
+    }
+    const payload: unknown = JSON.parse(task.job.payload);
+    const result: unknown = await (loaded.default as Handler)({ ...task.job, payload }, context);
+    return { result: result === undefined ? undefined : toDocument('result', result).text };
+  } catch (thrown) {
+    return { thrown: describeError(thrown) };
+  } finally {
+    context.close();
+  }
+}
+
+/** The context of a handler in a thread; everything of it that concerns the lease goes by messages. */
+class ThreadContext implements Context {
+  readonly #jobId: string;
+  readonly #port: MessagePort;
+  readonly #abort = new AbortController();
+  readonly #waiting = new Map<number, () => void>();
+  #lease: ThreadLease;
+  #leasedAt = performance.now();
+  #checkpoints = 0;
+
+  constructor({ job, lease, port }: ThreadTask) {
+    this.#jobId = job.id;
+    this.#lease = lease;
+    this.#port = port;
+    port.on('message', (message: ToThread) => this.#receive(message));
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  get fence(): bigint {
+    return this.#lease.fence;
+  }
+
+  get token(): string {
+    return this.#lease.token;
+  }
+
+  remainingMs(): number {
+    return Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
+  }
+
+  async checkpoint(data: unknown): Promise<void> {
+    const { text } = toDocument('checkpoint', data);
+    const checkpoint = ++this.#checkpoints;
+    return new Promise((resolve) => {
+      this.#waiting.set(checkpoint, resolve);
+      this.#send({ type: 'checkpoint', checkpoint, text });
+    });
+  }
+
+  fail(error: unknown, options: { retryInMs?: number; retryable?: boolean } = {}): void {
+    this.#send({
+      type: 'declare',
+      outcome: { kind: 'fail', error: describeError(error), ...options },
+    });
+  }
+
+  release(options: { delayMs?: number } = {}): void {
+    this.#send({ type: 'declare', outcome: { kind: 'release', ...options } });
+  }
+
+  deadLetter(reason?: string): void {
+    this.#send({
+      type: 'declare',
+      outcome: {
+        kind: 'dead_letter',
+        reason: reason === undefined ? undefined : toText(reason),
+      },
+    });
+  }
+
+  async completeIn(transaction: Queryable, result?: unknown): Promise<void> {
+    this.#send({ type: 'completing' });
+    const document = result === undefined ? undefined : toDocument('result', result);
+    await Client.unchecked(transaction).complete(this.#jobId, this.#lease.token, document);
+  }
+
+  close(): void {
+    this.#port.close();
+  }
+
+  #send(message: FromThread): void {
+    this.#port.postMessage(message);
+  }
+
+  #receive(message: ToThread): void {
+    switch (message.type) {
+      case 'abort':
+        this.#abort.abort(new JobAbort(message.reason));
+        break;
+      case 'lease':
+        this.#lease = message.lease;
+        this.#leasedAt = performance.now();
+        break;
+      case 'saved':
+        this.#waiting.get(message.checkpoint)?.();
+        this.#waiting.delete(message.checkpoint);
+        break;
+    }
+  }
+}

@@ -1,0 +1,222 @@
+import type { Json } from './json.ts';
+
+/** What the queues of an application carry: `{ render: { payload: …; result: … } }`. */
+export type QueueTypes = Readonly<Record<string, { payload: unknown; result?: unknown }>>;
+
+/** Queues of which nothing is said. */
+// biome-ignore lint/suspicious/noExplicitAny: the one place where "anything" is what is meant
+export type AnyQueues = Record<string, { payload: any; result: any }>;
+
+export type QueueName<Q extends QueueTypes> = keyof Q & string;
+export type PayloadOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N]['payload'];
+export type ResultOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+  result: infer R;
+}
+  ? R
+  : unknown;
+
+/** Defaults of a queue. What is not named stays as it is. Spans in whole milliseconds. */
+export interface QueueSettings {
+  /** Length of a lease when lease_jobs names none, 1,000 to 86,400,000. @default 60_000 */
+  readonly leaseMs?: number;
+  /** The failure that makes a job dead, from 1. @default 10 */
+  readonly maxFailures?: number;
+  /** The loss (its worker vanished) that makes a job dead, from 1. @default 3 */
+  readonly maxLosses?: number;
+  /** The delay after failure n is random between 0 and this times 2^(n-1). @default 1_000 */
+  readonly backoffBaseMs?: number;
+  /** Where that stops growing. @default 3_600_000 */
+  readonly backoffMaxMs?: number;
+  /** Longest time one attempt may run, from 1,000; 0: for ever. @default 0 */
+  readonly maxRuntimeMs?: number;
+  /** How long a due job may wait for a worker, from 1,000; 0: for ever. @default 0 */
+  readonly timeToLiveMs?: number;
+  /** How long completed and cancelled jobs are kept; 0: not at all. @default 86_400_000 */
+  readonly keepCompletedMs?: number;
+  /** How long dead jobs are kept; 0: not at all. @default 2_592_000_000 */
+  readonly keepDeadMs?: number;
+  /** Largest payload as JSON text, in bytes. @default 1_048_576 */
+  readonly maxPayloadBytes?: number;
+}
+
+/** What may be said of a job when it is enqueued. */
+export interface EnqueueOptions {
+  /** 0 (first) to 9 (last). @default 5 */
+  readonly priority?: number;
+  /** Not before this instant, by the database's clock. @default now */
+  readonly runAt?: Date;
+  /** The same as a span from now; excludes `runAt`. */
+  readonly delayMs?: number;
+  /** While the key is taken, enqueueing it again returns the job that took it. */
+  readonly dedupKey?: string;
+  /** How long the key stays taken, from now, and in any case while the job is live. @default 3_600_000 */
+  readonly dedupWindowMs?: number;
+  /** What is not the handler's business: trace ids, tenant. */
+  readonly headers?: Readonly<Record<string, Json>>;
+  /** @default the queue's */
+  readonly maxFailures?: number;
+  /** @default the queue's */
+  readonly maxLosses?: number;
+  /** Longest time one attempt may run. @default the queue's */
+  readonly maxRuntimeMs?: number;
+  /** How long it may wait for a worker once it is due. @default the queue's */
+  readonly timeToLiveMs?: number;
+}
+
+export interface NewJob<P> extends EnqueueOptions {
+  readonly payload: P;
+}
+
+/** A job and the proof of its lease. */
+export interface Lease {
+  readonly jobId: string;
+  readonly token: string;
+}
+
+/** A job as its worker gets it. */
+export interface LeasedJob<P = unknown> extends Lease {
+  readonly queue: string;
+  readonly priority: number;
+  readonly payload: P;
+  readonly headers: Readonly<Record<string, Json>>;
+  /** Grows with every lease of the job, also across a fail-over: for other stores to compare. */
+  readonly fence: bigint;
+  /** Leases so far, this one included. */
+  readonly attempt: number;
+  readonly failures: number;
+  readonly losses: number;
+  readonly releases: number;
+  /** What an earlier attempt saved last; undefined: nothing. */
+  readonly checkpoint: unknown;
+  readonly leaseMs: number;
+  /** Time until the lease expires, when the database answered. */
+  readonly remainingMs: number;
+  /** Longest time this attempt may run; undefined: for ever. */
+  readonly maxRuntimeMs: number | undefined;
+  readonly enqueuedAt: Date;
+}
+
+export interface HeartbeatAnswer {
+  readonly jobId: string;
+  /** `busy` and `lost` come from heartbeatMany only; heartbeat raises `lease_lost`. */
+  readonly status: 'ok' | 'revived' | 'busy' | 'lost';
+  /** Time until the lease expires; undefined where there is none. */
+  readonly remainingMs: number | undefined;
+  readonly cancelRequested: boolean;
+  readonly cancelReason: string | undefined;
+}
+
+/** How an attempt ended: what this call did, what an earlier one with this token did, or why nothing changed. */
+export type SettlementStatus =
+  | 'completed'
+  | 'failed'
+  | 'released'
+  | 'dead'
+  | 'cancelled'
+  | 'already_completed'
+  | 'already_failed'
+  | 'already_released'
+  | 'already_dead'
+  | 'already_cancelled'
+  | 'lease_lost'
+  | 'job_not_found'
+  | 'job_cancelled'
+  | 'job_finished';
+
+export interface Settlement {
+  readonly jobId: string;
+  /** The last four come from the many-forms only; single calls raise them. */
+  readonly status: SettlementStatus;
+  /** The lease had expired, but nobody had leased the job since. */
+  readonly late: boolean;
+  /** Time until the job is due again, for `failed` and `released`. */
+  readonly retryInMs: number | undefined;
+}
+
+export type JobState =
+  | 'scheduled'
+  | 'ready'
+  | 'blocked'
+  | 'leased'
+  | 'completed'
+  | 'dead'
+  | 'cancelled';
+
+/** An attempt that did not end in success. */
+export interface Attempt {
+  readonly attempt: number;
+  readonly outcome: 'failed' | 'expired' | 'released' | 'dead_lettered' | 'cancelled';
+  /** Whether it spent a failure or a loss. */
+  readonly counted: boolean;
+  readonly error: string | undefined;
+  readonly workerId: string;
+  readonly leasedAt: Date;
+  readonly endedAt: Date;
+}
+
+/** Where a job is and what happened to it. */
+export interface JobInfo<P = unknown, R = unknown> {
+  readonly jobId: string;
+  readonly queue: string;
+  readonly state: JobState;
+  readonly priority: number;
+  readonly generation: number;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly losses: number;
+  readonly releases: number;
+  readonly payload: P;
+  readonly headers: Readonly<Record<string, Json>>;
+  readonly dedupKey: string | undefined;
+  readonly enqueuedAt: Date;
+  readonly runAt: Date | undefined;
+  readonly liveUntil: Date | undefined;
+  readonly workerId: string | undefined;
+  readonly host: string | undefined;
+  readonly pid: number | undefined;
+  readonly leasedAt: Date | undefined;
+  /** Negative for a lease that has expired and has not been reaped. */
+  readonly remainingMs: number | undefined;
+  readonly heartbeatAgeMs: number | undefined;
+  readonly cancelRequested: boolean;
+  readonly checkpoint: unknown;
+  readonly checkpointAgeMs: number | undefined;
+  readonly finishedAt: Date | undefined;
+  readonly reason: string | undefined;
+  readonly result: R | undefined;
+  readonly late: boolean;
+  readonly history: readonly Attempt[];
+}
+
+export interface QueueStats {
+  readonly queue: string;
+  readonly paused: boolean;
+  readonly scheduled: number;
+  readonly ready: number;
+  readonly blocked: number;
+  readonly leased: number;
+  readonly completed: number;
+  readonly dead: number;
+  readonly cancelled: number;
+  /** Jobs removed: kept for no time, past their retention, or purged. */
+  readonly pruned: number;
+  readonly oldestReadyAgeMs: number | undefined;
+  /** Live processes with a handler for the queue. */
+  readonly workers: number;
+}
+
+export interface TickAnswer {
+  readonly reaped: number;
+  readonly promoted: number;
+  readonly pruned: number;
+  /** Time until the next scheduled job is due; undefined: none is scheduled. */
+  readonly nextDueInMs: number | undefined;
+}
+
+export interface WorkerInfo {
+  readonly queues: readonly string[];
+  readonly concurrency?: number;
+  readonly host?: string;
+  readonly pid?: number;
+  readonly clientVersion?: string | undefined;
+}
