@@ -694,7 +694,7 @@ create or replace function leasehold._require_documents(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_bytes bigint;
+  v_bytes integer;
 begin
   select max(octet_length(document::text)) into v_bytes
   from unnest(p_documents) as document;
@@ -1257,7 +1257,7 @@ declare
   v_queue leasehold.queue;
   v_now timestamptz;
   v_problem text;
-  v_bytes bigint;
+  v_bytes integer;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
 begin
@@ -1539,7 +1539,7 @@ begin
     select gone.queue_id, count(*) from gone group by gone.queue_id
     returning pruned
   )
-  select coalesce(sum(counted.pruned), 0) into v_erased from counted;
+  select coalesce(sum(counted.pruned), 0)::integer into v_erased from counted;
 
   return v_erased;
 end;
@@ -1659,7 +1659,7 @@ begin
   from withdrawn;
 
   if v_job_ids is null then
-    return '{}';
+    return array[]::bigint[];
   end if;
   if p_outcome is null then
     perform leasehold._erase(v_job_ids);
@@ -2341,8 +2341,9 @@ declare
   v_last_seen timestamptz;
 begin
   perform leasehold._require_read_committed();
-  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
-    raise exception 'worker id and queues must not be null' using errcode = 'invalid_parameter_value';
+  perform leasehold._require_list('queues', p_queues);
+  if p_worker_id is null then
+    raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_number('number of queues', cardinality(p_queues), 0, 10000);
   perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
@@ -3202,7 +3203,7 @@ as $$
 declare
   v_queue leasehold.queue;
   v_after bigint := coalesce(p_after, 0);
-  v_after_priority smallint := -1;
+  v_after_priority smallint := (-1)::smallint;
 begin
   perform leasehold._require_limit(p_limit, 1000);
   if (p_state in (
@@ -3553,7 +3554,7 @@ begin
   v_pruned := leasehold._erase(coalesce(v_past, '{}'));
 
   for v_partition in
-    select child.relname
+    select child.relname::text
     from pg_inherits as heritage
     join pg_class as child on child.oid = heritage.inhrelid
     where heritage.inhparent = 'leasehold.finished'::regclass

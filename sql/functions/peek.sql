@@ -12,7 +12,7 @@ as $$
 declare
   v_queue leasehold.queue;
   v_after bigint := coalesce(p_after, 0);
-  v_after_priority smallint := -1;
+  v_after_priority smallint := (-1)::smallint;
 begin
   perform leasehold._require_limit(p_limit, 1000);
   if (p_state in (

@@ -36,7 +36,7 @@ begin
   v_pruned := leasehold._erase(coalesce(v_past, '{}'));
 
   for v_partition in
-    select child.relname
+    select child.relname::text
     from pg_inherits as heritage
     join pg_class as child on child.oid = heritage.inhrelid
     where heritage.inhparent = 'leasehold.finished'::regclass

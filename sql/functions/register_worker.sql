@@ -16,8 +16,9 @@ declare
   v_last_seen timestamptz;
 begin
   perform leasehold._require_read_committed();
-  if p_worker_id is null or p_queues is null or array_position(p_queues, null) is not null then
-    raise exception 'worker id and queues must not be null' using errcode = 'invalid_parameter_value';
+  perform leasehold._require_list('queues', p_queues);
+  if p_worker_id is null then
+    raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_number('number of queues', cardinality(p_queues), 0, 10000);
   perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);

@@ -11,7 +11,7 @@ declare
   v_queue leasehold.queue;
   v_now timestamptz;
   v_problem text;
-  v_bytes bigint;
+  v_bytes integer;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
 begin

@@ -21,7 +21,7 @@ begin
     select gone.queue_id, count(*) from gone group by gone.queue_id
     returning pruned
   )
-  select coalesce(sum(counted.pruned), 0) into v_erased from counted;
+  select coalesce(sum(counted.pruned), 0)::integer into v_erased from counted;
 
   return v_erased;
 end;

@@ -9,7 +9,7 @@ create or replace function leasehold._require_documents(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_bytes bigint;
+  v_bytes integer;
 begin
   select max(octet_length(document::text)) into v_bytes
   from unnest(p_documents) as document;

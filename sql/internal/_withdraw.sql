@@ -59,7 +59,7 @@ begin
   from withdrawn;
 
   if v_job_ids is null then
-    return '{}';
+    return array[]::bigint[];
   end if;
   if p_outcome is null then
     perform leasehold._erase(v_job_ids);
