@@ -1,0 +1,127 @@
+-- redrive: dead jobs are put back in line as a new generation that keeps its history.
+begin;
+select plan(31);
+select leasehold_test.set_now('2030-01-01 12:00:00Z');
+select leasehold_test.record_wakes();
+
+create function pg_temp.kill(p_name text)
+  returns void
+  language plpgsql
+as $$
+begin
+  perform leasehold_test.start(p_name);
+  perform leasehold.dead_letter(leasehold_test.job_id(p_name), leasehold_test.token(p_name), 'gave up');
+end;
+$$;
+
+-- The ordinary case: a job that has spent all it had.
+select leasehold.create_queue('spent', p_max_failures => 2, p_max_losses => 2, p_time_to_live => '1 hour');
+select leasehold_test.start('spent');
+select leasehold.heartbeat(leasehold_test.job_id('spent'), leasehold_test.token('spent'), p_checkpoint => '{"at": 3}');
+select leasehold.fail(leasehold_test.job_id('spent'), leasehold_test.token('spent'), 'one', '0');
+select leasehold_test.take_over('spent 2', 'spent');
+select leasehold_test.reap();
+select leasehold_test.take_over('spent 3', 'spent');
+select leasehold.release(leasehold_test.job_id('spent 3'), leasehold_test.token('spent 3'));
+select leasehold_test.take_over('spent 4', 'spent');
+select leasehold.fail(leasehold_test.job_id('spent 4'), leasehold_test.token('spent 4'), 'two', '0');
+select is(
+  (select (state, failures, losses, releases, attempt)::text from leasehold.job(leasehold_test.job_id('spent'))), '(dead,2,1,1,4)', 'the job is dead'
+);
+delete from leasehold_test.woken;
+select results_eq(
+  'select leasehold.redrive(array[leasehold_test.job_id(''spent'')])', 'select leasehold_test.job_id(''spent'')',
+  'redrive answers with the jobs it put back'
+);
+select is(
+  (select (state, generation, failures, losses, releases, attempt, live_until, checkpoint, jsonb_array_length(history), payload)::text
+    from leasehold.job(leasehold_test.job_id('spent'))),
+  '(ready,2,0,0,0,4,,"{""at"": 3}",4,"""spent""")',
+  'a redriven job has all its budgets and no time to live, and keeps its attempts, history, checkpoint and payload'
+);
+select is(leasehold_test.woken(), array['spent'], 'redrive wakes the workers of the queue');
+create temp table before on commit drop as select leasehold_test.state();
+select is_empty('select leasehold.redrive(array[leasehold_test.job_id(''spent'')])', 'redrive again puts nothing back (G5)');
+select is(leasehold_test.state(), (table before), 'a repeat of redrive changes nothing (G5)');
+drop table before;
+select leasehold_test.take_over('spent 5', 'spent');
+select is(
+  (select (attempt, jsonb_array_length(history))::text from leasehold.job(leasehold_test.job_id('spent'))), '(5,4)',
+  'attempts go on counting after a redrive'
+);
+select leasehold.fail(leasehold_test.job_id('spent 5'), leasehold_test.token('spent 5'), 'three', '0');
+select is(leasehold_test.state_of('spent'), 'ready', 'a redriven job may fail again as often as a fresh one (G8)');
+select throws_ok(
+  'select leasehold.heartbeat(leasehold_test.job_id(''spent 4''), leasehold_test.token(''spent 4''))', 'LH001', null,
+  'redrive does not bring old tokens back (G4)'
+);
+select leasehold_test.take_over('spent 6', 'spent');
+select leasehold.dead_letter(leasehold_test.job_id('spent 6'), leasehold_test.token('spent 6'));
+select leasehold.redrive(array[leasehold_test.job_id('spent')]);
+select is((leasehold.job(leasehold_test.job_id('spent'))).generation, 3::smallint, 'each redrive begins a generation');
+
+-- A reaped job that died is not taken back by its old token after a redrive.
+select leasehold.create_queue('poison', p_max_losses => 1);
+select leasehold_test.start('poison');
+select leasehold_test.reap();
+select leasehold.redrive(array[leasehold_test.job_id('poison')]);
+select throws_ok(
+  'select leasehold.complete(leasehold_test.job_id(''poison''), leasehold_test.token(''poison''))', 'LH001', null,
+  'a token whose job the reaper made dead is not honoured after a redrive (G4)'
+);
+
+-- Several, and only dead ones.
+select pg_temp.kill(name) from unnest(array['a', 'b', 'c']) as name;
+select leasehold_test.start('leased');
+select leasehold_test.start('completed');
+select leasehold.complete(leasehold_test.job_id('completed'), leasehold_test.token('completed'));
+select leasehold_test.start('cancelled');
+select leasehold.cancel(leasehold_test.job_id('cancelled'));
+select leasehold.release(leasehold_test.job_id('cancelled'), leasehold_test.token('cancelled'));
+delete from leasehold_test.woken;
+select set_eq(
+  $$select leasehold.redrive(array[
+    leasehold_test.job_id('b'), leasehold_test.job_id('leased'), leasehold_test.job_id('completed'), leasehold_test.job_id('a'),
+    leasehold_test.job_id('cancelled'), leasehold_test.job_id('a'), 9223372036854775807
+  ])$$,
+  $$values (leasehold_test.job_id('a')), (leasehold_test.job_id('b'))$$,
+  'redrive puts dead jobs back once and leaves all others alone'
+);
+select is(
+  (select array_agg(leasehold_test.state_of(name) order by name) from unnest(array['a', 'b', 'c', 'leased', 'completed', 'cancelled']) as name),
+  array['ready', 'ready', 'dead', 'cancelled', 'completed', 'leased'], 'jobs that are not named, or not dead, stay what they are'
+);
+
+-- A queue's.
+select leasehold.create_queue('bulk');
+select leasehold.enqueue('bulk', to_jsonb(n)) from generate_series(1, 5) as n;
+select leasehold.dead_letter(leased.job_id, leased.token) from leasehold.lease_jobs(array['bulk'], gen_random_uuid(), 5) as leased;
+select is(
+  array(select job.payload::text from leasehold.redrive(p_queue => 'bulk', p_limit => 2) as id cross join lateral leasehold.job(id) as job order by id),
+  array['1', '2'], 'redrive of a queue puts as many back as its limit says, the oldest first'
+);
+select is((select count(*)::integer from leasehold.redrive(p_queue => 'bulk')), 3, 'redrive of a queue puts the rest back');
+select is(leasehold_test.state_of('c'), 'dead', 'redrive of a queue leaves other queues alone');
+select is_empty('select leasehold.redrive(p_queue => ''bulk'')', 'redrive of a queue without dead jobs puts nothing back');
+select is_empty('select leasehold.redrive(''{}''::bigint[])', 'redrive of no jobs puts nothing back');
+
+-- Bad arguments.
+create temp table before on commit drop as select leasehold_test.state();
+select throws_ok('select leasehold.redrive()', '22023', null, 'redrive refuses to be told nothing');
+select throws_ok('select leasehold.redrive(array[1], ''bulk'')', '22023', null, 'redrive refuses ids and a queue at once');
+select throws_ok('select leasehold.redrive(array[leasehold_test.job_id(''c''), null])', '22023', null, 'redrive refuses a null id');
+select throws_ok('select leasehold.redrive(array[[leasehold_test.job_id(''c'')]])', '22023', null, 'redrive refuses an array of two dimensions');
+select throws_ok('select leasehold.redrive(array[1, 2], p_limit => 1)', '22023', null, 'redrive refuses more ids than its limit');
+select throws_ok('select leasehold.redrive(p_queue => ''nowhere'')', 'LH005', null, 'redrive refuses an unknown queue');
+select throws_ok(
+  format('select leasehold.redrive(p_queue => ''bulk'', p_limit => %L)', bad), '22023', null, format('redrive refuses a limit of %s', coalesce(bad::text, 'null'))
+)
+from unnest(array[0, -1, 10001, 2147483647, null]) as bad;
+select throws_ok(
+  'set local transaction_read_only = on; select leasehold.redrive(p_queue => ''bulk'')', 'LH007', null,
+  'redrive refuses a read-only transaction'
+);
+select is(leasehold_test.state(), (table before), 'a call that is refused changes no row');
+
+select * from finish();
+rollback;
