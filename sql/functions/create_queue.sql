@@ -84,4 +84,4 @@ p_max_payload_bytes  largest payload as text; 1048576
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
 goes at the end of the day on which its time is up.
-Raises 22023. Safe to repeat.$doc$;
+Raises LH007 read_only, 22023. Safe to repeat.$doc$;

@@ -18,4 +18,4 @@ $doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are
 
 p_queue  the queue to pause
 
-Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;
+Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;

@@ -20,4 +20,4 @@ $doc$Lets a paused queue be leased from again, and wakes its workers.
 
 p_queue  the queue to resume
 
-Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;
+Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
