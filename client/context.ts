@@ -2,7 +2,7 @@ import type { Queryable } from './client.ts';
 import type { Json } from './json.ts';
 
 /** A job as its handler sees it. */
-export interface Job<P = unknown> {
+export interface Job<P = unknown, C = unknown> {
   readonly id: string;
   readonly queue: string;
   readonly payload: P;
@@ -13,12 +13,12 @@ export interface Job<P = unknown> {
   readonly failures: number;
   readonly losses: number;
   /** What an earlier attempt saved last; undefined: nothing. */
-  readonly checkpoint: unknown;
+  readonly checkpoint: C | undefined;
   readonly enqueuedAt: Date;
 }
 
 /** What a handler can do besides returning (the job is complete) and throwing (it failed). */
-export interface Context {
+export interface Context<C = unknown> {
   /**
    * Fires when the handler must stop, with a {@link JobAbort} whose `code` is `lease_lost`,
    * `cancelled`, `max_runtime` or `shutdown`. Throw then; returning means that the job is done.
@@ -35,7 +35,7 @@ export interface Context {
    * than the scheduler's `checkpointMs` replace each other; the last one is always saved before the
    * attempt ends. Resolves once this value or a later one is saved, or the attempt is over.
    */
-  checkpoint(data: unknown): Promise<void>;
+  checkpoint(data: C): Promise<void>;
   /** Settles the job as failed, whatever the handler does after; the first such call counts. */
   fail(error: unknown, options?: { retryInMs?: number; retryable?: boolean }): void;
   /** Hands the job back, free of charge. */
@@ -50,4 +50,7 @@ export interface Context {
 }
 
 /** The user's code for a queue. What it returns is the job's result. */
-export type Handler<P = unknown, R = unknown> = (job: Job<P>, context: Context) => Promise<R> | R;
+export type Handler<P = unknown, R = unknown, C = unknown> = (
+  job: Job<P, C>,
+  context: Context<C>,
+) => Promise<R> | R;

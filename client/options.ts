@@ -4,12 +4,12 @@ import { LeaseholdError } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import type { QueueSchemas } from './standard-schema.ts';
 import type { ThreadOptions } from './thread-runner.ts';
-import type { PayloadOf, QueueName, QueueTypes, ResultOf } from './types.ts';
+import type { CheckpointOf, PayloadOf, QueueName, QueueTypes, ResultOf } from './types.ts';
 
 /** A handler as a function of this process, or as a module to run in worker threads. */
-export type HandlerOf<P, R> =
-  | Handler<P, R>
-  | ({ readonly handler: Handler<P, R> } & QueueSchemas<P, R>)
+export type HandlerOf<P, R, C = unknown> =
+  | Handler<P, R, C>
+  | ({ readonly handler: Handler<P, R, C> } & QueueSchemas<P, R>)
   | ({
       /** Module whose default export is the handler: it may block its thread for as long as it likes. */
       readonly module: URL;
@@ -25,7 +25,9 @@ export interface SchedulerOptions<Q extends QueueTypes> {
    */
   readonly listenConnection?: string | pg.ClientConfig | false;
   /** The handler of each queue. Jobs are leased from these queues only. */
-  readonly handlers: { readonly [N in QueueName<Q>]?: HandlerOf<PayloadOf<Q, N>, ResultOf<Q, N>> };
+  readonly handlers: {
+    readonly [N in QueueName<Q>]?: HandlerOf<PayloadOf<Q, N>, ResultOf<Q, N>, CheckpointOf<Q, N>>;
+  };
   /** Most handlers that run at once, 1 to 100,000. @default 10 */
   readonly concurrency?: number;
   /** Length of every lease, 1,000 to 86,400,000. @default 60_000 */

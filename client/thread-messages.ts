@@ -25,11 +25,20 @@ export type ToThread =
   | { readonly type: 'lease'; readonly lease: ThreadLease }
   | { readonly type: 'saved'; readonly checkpoint: number };
 
-/** What the thread says to the scheduler. */
-export type FromThread =
-  | { readonly type: 'checkpoint'; readonly checkpoint: number; readonly text: string }
-  | { readonly type: 'declare'; readonly outcome: Outcome }
-  | { readonly type: 'completing' };
+/** What the thread says to the scheduler while the handler runs. */
+export interface FromThread {
+  readonly type: 'checkpoint';
+  readonly checkpoint: number;
+  readonly text: string;
+}
 
-/** How the handler ended: JSON text of its result, or what it threw as text, since not all can be sent. */
-export type ThreadAnswer = { readonly result: string | undefined } | { readonly thrown: string };
+/**
+ * How the handler ended: JSON text of its result, or what it threw as text, since not all can be
+ * sent. What it said before goes with it: a message of its own might arrive after this one.
+ */
+export type ThreadAnswer = {
+  readonly declared: Outcome | undefined;
+  readonly completedIn: boolean;
+  /** The last checkpoint, where nothing has confirmed yet that it is saved. */
+  readonly unsaved: string | undefined;
+} & ({ readonly result: string | undefined } | { readonly thrown: string });

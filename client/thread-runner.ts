@@ -83,20 +83,8 @@ export class ThreadRunner implements Runner {
       if (running.abortReason) send({ type: 'abort', reason: running.abortReason });
     };
 
-    port.on('message', (message: FromThread) => {
-      switch (message.type) {
-        case 'checkpoint':
-          void save(new JsonText(message.text)).then(() =>
-            send({ type: 'saved', checkpoint: message.checkpoint }),
-          );
-          break;
-        case 'declare':
-          running.declared ??= message.outcome;
-          break;
-        case 'completing':
-          running.completedIn = true;
-          break;
-      }
+    port.on('message', ({ checkpoint, text }: FromThread) => {
+      void save(new JsonText(text)).then(() => send({ type: 'saved', checkpoint }));
     });
     running.signal.addEventListener('abort', onAbort);
     running.kill = () => killing.abort();
@@ -113,6 +101,11 @@ export class ThreadRunner implements Runner {
         },
         killing.signal,
       );
+      // From here on the answer counts: what is still on its way over the port is older.
+      port.removeAllListeners('message');
+      running.declared ??= answer.declared;
+      running.completedIn ||= answer.completedIn;
+      if (answer.unsaved !== undefined) void save(new JsonText(answer.unsaved));
       if ('thrown' in answer) throw new ThreadFailure(answer.thrown);
       return await this.#result(answer.result);
     } finally {

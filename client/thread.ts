@@ -1,9 +1,9 @@
 /* The entry of a worker thread: loads the module of a handler and runs it for one job at a time. */
 import type { MessagePort } from 'node:worker_threads';
-import { Client, type Queryable } from './client.ts';
+import { Client } from './client.ts';
 import type { Context, Handler } from './context.ts';
 import { describeError, toDocument, toText } from './json.ts';
-import { JobAbort } from './running.ts';
+import { JobAbort, type Outcome } from './running.ts';
 import type {
   FromThread,
   ThreadAnswer,
@@ -21,9 +21,10 @@ export default async function runInThread(task: ThreadTask): Promise<ThreadAnswe
     }
     const payload: unknown = JSON.parse(task.job.payload);
     const result: unknown = await (loaded.default as Handler)({ ...task.job, payload }, context);
-    return { result: result === undefined ? undefined : toDocument('result', result).text };
+    const document = result === undefined ? undefined : toDocument('result', result);
+    return { ...context.said(), result: document?.text };
   } catch (thrown) {
-    return { thrown: describeError(thrown) };
+    return { ...context.said(), thrown: describeError(thrown) };
   } finally {
     context.close();
   }
@@ -38,6 +39,9 @@ class ThreadContext implements Context {
   #lease: ThreadLease;
   #leasedAt = performance.now();
   #checkpoints = 0;
+  #lastCheckpoint: string | undefined;
+  #declared: Outcome | undefined;
+  #completedIn = false;
 
   constructor({ job, lease, port }: ThreadTask) {
     this.#jobId = job.id;
@@ -58,44 +62,48 @@ class ThreadContext implements Context {
     return this.#lease.token;
   }
 
-  remainingMs(): number {
-    return Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
-  }
+  // Functions of their own, so that a handler may take them apart from the context.
+  readonly remainingMs = (): number =>
+    Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
 
-  async checkpoint(data: unknown): Promise<void> {
+  readonly checkpoint = async (data: unknown): Promise<void> => {
     const { text } = toDocument('checkpoint', data);
     const checkpoint = ++this.#checkpoints;
+    this.#lastCheckpoint = text;
     return new Promise((resolve) => {
       this.#waiting.set(checkpoint, resolve);
       this.#send({ type: 'checkpoint', checkpoint, text });
     });
-  }
+  };
 
-  fail(error: unknown, options: { retryInMs?: number; retryable?: boolean } = {}): void {
-    this.#send({
-      type: 'declare',
-      outcome: { kind: 'fail', error: describeError(error), ...options },
-    });
-  }
+  readonly fail: Context['fail'] = (error, options = {}) => {
+    this.#declared ??= { kind: 'fail', error: describeError(error), ...options };
+  };
 
-  release(options: { delayMs?: number } = {}): void {
-    this.#send({ type: 'declare', outcome: { kind: 'release', ...options } });
-  }
+  readonly release: Context['release'] = (options = {}) => {
+    this.#declared ??= { kind: 'release', ...options };
+  };
 
-  deadLetter(reason?: string): void {
-    this.#send({
-      type: 'declare',
-      outcome: {
-        kind: 'dead_letter',
-        reason: reason === undefined ? undefined : toText(reason),
-      },
-    });
-  }
+  readonly deadLetter: Context['deadLetter'] = (reason) => {
+    this.#declared ??= {
+      kind: 'dead_letter',
+      reason: reason === undefined ? undefined : toText(reason),
+    };
+  };
 
-  async completeIn(transaction: Queryable, result?: unknown): Promise<void> {
-    this.#send({ type: 'completing' });
+  readonly completeIn: Context['completeIn'] = async (transaction, result) => {
     const document = result === undefined ? undefined : toDocument('result', result);
+    this.#completedIn = true;
     await Client.unchecked(transaction).complete(this.#jobId, this.#lease.token, document);
+  };
+
+  /** What the scheduler has to know when the handler has ended. */
+  said(): Pick<ThreadAnswer, 'declared' | 'completedIn' | 'unsaved'> {
+    return {
+      declared: this.#declared,
+      completedIn: this.#completedIn,
+      unsaved: this.#waiting.size > 0 ? this.#lastCheckpoint : undefined,
+    };
   }
 
   close(): void {

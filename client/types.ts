@@ -1,11 +1,13 @@
 import type { Json } from './json.ts';
 
-/** What the queues of an application carry: `{ render: { payload: …; result: … } }`. */
-export type QueueTypes = Readonly<Record<string, { payload: unknown; result?: unknown }>>;
+/** What the queues of an application carry: `{ render: { payload: …; result: …; checkpoint: … } }`. */
+export type QueueTypes = Readonly<
+  Record<string, { payload: unknown; result?: unknown; checkpoint?: unknown }>
+>;
 
 /** Queues of which nothing is said. */
 // biome-ignore lint/suspicious/noExplicitAny: the one place where "anything" is what is meant
-export type AnyQueues = Record<string, { payload: any; result: any }>;
+export type AnyQueues = Record<string, { payload: any; result: any; checkpoint: any }>;
 
 export type QueueName<Q extends QueueTypes> = keyof Q & string;
 export type PayloadOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N]['payload'];
@@ -13,6 +15,12 @@ export type ResultOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extend
   result: infer R;
 }
   ? R
+  : unknown;
+
+export type CheckpointOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+  checkpoint: infer C;
+}
+  ? C
   : unknown;
 
 /** Defaults of a queue. What is not named stays as it is. Spans in whole milliseconds. */
