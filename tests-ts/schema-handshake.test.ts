@@ -1,0 +1,118 @@
+import pg from 'pg';
+import { expect, onTestFinished, test } from 'vitest';
+import { Client, KNOWN_SCHEMA_VERSIONS, LeaseholdError, Scheduler } from '../client/index.ts';
+import { createBareDatabase, createDatabase, withClient } from './support/database.ts';
+
+const newest = Math.max(...KNOWN_SCHEMA_VERSIONS);
+
+/** A database whose schema says that it is of another version. */
+async function databaseOfVersion(version: number): Promise<string> {
+  const url = await createDatabase();
+  await withClient(url, (client) =>
+    client.query(
+      `create or replace function leasehold.schema_version() returns integer
+       language sql immutable return ${version}`,
+    ),
+  );
+  return url;
+}
+
+const connectionsTo = (url: string): Promise<number> =>
+  withClient(url, async (client) => {
+    const { rows } = await client.query<{ connections: number }>(
+      `select count(*)::int4 as connections from pg_stat_activity
+       where datname = current_database() and application_name = 'leasehold'`,
+    );
+    return rows[0]?.connections ?? Number.NaN;
+  });
+
+const cases: [string, () => Promise<string>, object][] = [
+  [
+    'without the schema',
+    createBareDatabase,
+    { code: 'schema_missing', hint: expect.stringContaining('npx leasehold migrate') },
+  ],
+  [
+    'with a schema that has none of the functions',
+    async () => {
+      const url = await createBareDatabase();
+      await withClient(url, (client) => client.query('create schema leasehold'));
+      return url;
+    },
+    { code: 'schema_missing', hint: expect.stringContaining('npx leasehold migrate') },
+  ],
+  [
+    'of an older version',
+    () => databaseOfVersion(0),
+    {
+      code: 'schema_unknown',
+      message: `the leasehold schema has version 0, this client knows ${KNOWN_SCHEMA_VERSIONS.join(', ')}`,
+      hint: expect.stringContaining('npx leasehold migrate'),
+    },
+  ],
+  [
+    'of a newer version',
+    () => databaseOfVersion(newest + 1),
+    {
+      code: 'schema_unknown',
+      message: expect.stringContaining(`version ${newest + 1}`),
+      hint: expect.stringContaining('Update the leasehold package'),
+    },
+  ],
+];
+
+test.each(cases)('Client refuses a database %s, at every call', async (_, create, refusal) => {
+  const pool = new pg.Pool({ connectionString: await create() });
+  onTestFinished(() => pool.end());
+  const client = new Client(pool);
+  for (const call of [
+    () => client.checkSchema(),
+    () => client.enqueue('q', {}),
+    () => client.job('1'),
+    () => client.using(pool).tick(),
+  ]) {
+    await expect(call()).rejects.toMatchObject(refusal);
+    await expect(call()).rejects.toBeInstanceOf(LeaseholdError);
+  }
+});
+
+test.each(cases)(
+  'Scheduler.start rejects for a database %s and leaves nothing open',
+  async (_, create, refusal) => {
+    const url = await create();
+    const scheduler = new Scheduler({ connection: url, handlers: { q: () => 'never' } });
+    await expect(scheduler.start()).rejects.toMatchObject(refusal);
+    expect(await connectionsTo(url)).toBe(0);
+    await expect(scheduler.stop()).resolves.toEqual({ stuck: [] });
+  },
+);
+
+test('Client does not remember a refusal: it works once the database is migrated', async () => {
+  const url = await databaseOfVersion(newest + 1);
+  const pool = new pg.Pool({ connectionString: url });
+  onTestFinished(() => pool.end());
+  const client = new Client(pool);
+  await expect(client.createQueue('q')).rejects.toMatchObject({ code: 'schema_unknown' });
+
+  await pool.query(
+    `create or replace function leasehold.schema_version() returns integer
+     language sql immutable return ${newest}`,
+  );
+  await client.createQueue('q');
+  expect(await client.enqueue('q', {})).toMatch(/^\d+$/);
+});
+
+test('Client asks for the version once, however many calls it makes', async () => {
+  const pool = new pg.Pool({ connectionString: await createDatabase() });
+  onTestFinished(() => pool.end());
+  const asked: string[] = [];
+  const client = new Client({
+    query: (text, values) => {
+      asked.push(text);
+      return pool.query(text, values);
+    },
+  });
+  await client.createQueue('q');
+  await Promise.all([client.enqueue('q', 1), client.enqueue('q', 2), client.using(pool).tick()]);
+  expect(asked.filter((text) => text.includes('schema_version'))).toHaveLength(1);
+});
