@@ -1,11 +1,10 @@
 #!/usr/bin/env node
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type MigrateEvent, migrate } from './migrate.ts';
-import { PACKAGE_ROOT } from './package-root.ts';
+import { VERSION } from './version.ts';
 
 const HELP = `leasehold: a job queue for long-running work on plain PostgreSQL
 
@@ -32,7 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (values.version) {
-    process.stdout.write(`${await packageVersion()}\n`);
+    process.stdout.write(`${VERSION}\n`);
     return 0;
   }
   const [command, ...rest] = positionals;
@@ -104,11 +103,6 @@ async function runDemo(args: readonly string[], databaseUrl: string | undefined)
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   const [code] = await once(child, 'exit');
   return typeof code === 'number' ? code : 1;
-}
-
-async function packageVersion(): Promise<string> {
-  const manifest: unknown = JSON.parse(await readFile(join(PACKAGE_ROOT, 'package.json'), 'utf8'));
-  return String((manifest as { version?: unknown }).version);
 }
 
 function describe(error: unknown): string {

@@ -31,11 +31,12 @@ export interface Context<C = unknown> {
   /** Time until the signal fires by itself, unless the lease is renewed meanwhile. */
   remainingMs(): number;
   /**
-   * Saves what the next attempt is to resume from, at most 1 MiB as JSON. Values that come faster
+   * Keeps what the next attempt is to resume from, at most 1 MiB as JSON. Values that come faster
    * than the scheduler's `checkpointMs` replace each other; the last one is always saved before the
-   * attempt ends. Resolves once this value or a later one is saved, or the attempt is over.
+   * attempt ends. Resolves at once; with `flush` the value is sent at once, and it resolves when
+   * that value or a later one is saved, or the attempt is over. Rejects what cannot be stored.
    */
-  checkpoint(data: C): Promise<void>;
+  checkpoint(data: C, options?: { flush?: boolean }): Promise<void>;
   /** Settles the job as failed, whatever the handler does after; the first such call counts. */
   fail(error: unknown, options?: { retryInMs?: number; retryable?: boolean }): void;
   /** Hands the job back, free of charge. */

@@ -55,10 +55,10 @@ export class Heart {
     this.#beatAllIn(0);
   }
 
-  /** A checkpoint waits: it goes as soon as the interval between checkpoints allows. */
-  checkpointOffered(): void {
+  /** A checkpoint waits: it goes at once, or as soon as the interval between checkpoints allows. */
+  checkpointOffered(flush: boolean): void {
     const { checkpointMs } = this.#options;
-    this.#schedule(Math.max(0, this.#sentAt + checkpointMs - performance.now()));
+    this.#schedule(flush ? 0 : Math.max(0, this.#sentAt + checkpointMs - performance.now()));
   }
 
   #beatAllIn(ms: number): void {
@@ -105,14 +105,12 @@ export class Heart {
     }
     this.#beating = false;
     this.#schedule(Math.max(0, this.#allDueAt - performance.now()));
-    if (this.#hasCheckpoints()) this.checkpointOffered();
-  }
-
-  #hasCheckpoints(): boolean {
+    // What was offered while the round was under way.
     for (const running of this.#options.running.values()) {
-      if (!running.lost && running.unsavedCheckpoint !== undefined) return true;
+      if (!running.lost && running.unsavedCheckpoint !== undefined) {
+        this.checkpointOffered(running.flushWanted);
+      }
     }
-    return false;
   }
 
   /** Returns whether a lease could not be renewed because its row was held. */

@@ -11,8 +11,8 @@ export interface Runner {
   close(): Promise<void>;
 }
 
-/** Takes a checkpoint to be saved; resolves when it is. */
-export type SaveCheckpoint = (data: JsonText) => Promise<void>;
+/** Takes a checkpoint to be saved, soon or at once; resolves when it is. */
+export type SaveCheckpoint = (data: JsonText, flush: boolean) => Promise<void>;
 
 /** A handler that is a function of this process. */
 export class FunctionRunner implements Runner {
@@ -68,7 +68,10 @@ function contextOf(running: Running, save: SaveCheckpoint): Context {
       return running.job.token;
     },
     remainingMs: () => running.remainingMs(),
-    checkpoint: async (data) => save(toDocument('checkpoint', data)),
+    checkpoint: async (data, { flush = false } = {}) => {
+      const saved = save(toDocument('checkpoint', data), flush);
+      if (flush) await saved;
+    },
     fail: (error, options = {}) => {
       running.declared ??= { kind: 'fail', error: describeError(error), ...options };
     },

@@ -35,6 +35,8 @@ export type Outcome =
 
 interface PendingCheckpoint {
   readonly data: JsonText;
+  /** Somebody waits for it. */
+  readonly flush: boolean;
   readonly saved: () => void;
 }
 
@@ -129,11 +131,12 @@ export class Running {
   }
 
   /** Keeps the newest checkpoint until it is saved; resolves then, or when the job is lost. */
-  offerCheckpoint(data: JsonText): Promise<void> {
+  offerCheckpoint(data: JsonText, flush: boolean): Promise<void> {
     const { promise, resolve } = withResolvers();
     const earlier = this.#checkpoint;
     this.#checkpoint = {
       data,
+      flush: flush || earlier?.flush === true,
       saved: () => {
         earlier?.saved();
         resolve();
@@ -144,6 +147,10 @@ export class Running {
 
   get unsavedCheckpoint(): JsonText | undefined {
     return this.#checkpoint?.data;
+  }
+
+  get flushWanted(): boolean {
+    return this.#checkpoint?.flush === true;
   }
 
   /** The checkpoint that was sent is stored; one that was offered since is still to be sent. */

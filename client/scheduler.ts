@@ -250,9 +250,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     if (runner === undefined) return { kind: 'release' };
     const { attempt } = running.job;
     try {
-      const result = await runner.run(running, (data) => {
-        const saved = running.offerCheckpoint(data);
-        this.#heart.checkpointOffered();
+      const result = await runner.run(running, (data, flush) => {
+        const saved = running.offerCheckpoint(data, flush);
+        this.#heart.checkpointOffered(flush);
         return saved;
       });
       return running.declared ?? { kind: 'complete', result };

@@ -30,6 +30,7 @@ export interface FromThread {
   readonly type: 'checkpoint';
   readonly checkpoint: number;
   readonly text: string;
+  readonly flush: boolean;
 }
 
 /**

@@ -83,8 +83,8 @@ export class ThreadRunner implements Runner {
       if (running.abortReason) send({ type: 'abort', reason: running.abortReason });
     };
 
-    port.on('message', ({ checkpoint, text }: FromThread) => {
-      void save(new JsonText(text)).then(() => send({ type: 'saved', checkpoint }));
+    port.on('message', ({ checkpoint, text, flush }: FromThread) => {
+      void save(new JsonText(text), flush).then(() => send({ type: 'saved', checkpoint }));
     });
     running.signal.addEventListener('abort', onAbort);
     running.kill = () => killing.abort();
@@ -105,7 +105,7 @@ export class ThreadRunner implements Runner {
       port.removeAllListeners('message');
       running.declared ??= answer.declared;
       running.completedIn ||= answer.completedIn;
-      if (answer.unsaved !== undefined) void save(new JsonText(answer.unsaved));
+      if (answer.unsaved !== undefined) void save(new JsonText(answer.unsaved), false);
       if ('thrown' in answer) throw new ThreadFailure(answer.thrown);
       return await this.#result(answer.result);
     } finally {

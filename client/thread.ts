@@ -66,14 +66,13 @@ class ThreadContext implements Context {
   readonly remainingMs = (): number =>
     Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
 
-  readonly checkpoint = async (data: unknown): Promise<void> => {
+  readonly checkpoint: Context['checkpoint'] = async (data, { flush = false } = {}) => {
     const { text } = toDocument('checkpoint', data);
     const checkpoint = ++this.#checkpoints;
     this.#lastCheckpoint = text;
-    return new Promise((resolve) => {
-      this.#waiting.set(checkpoint, resolve);
-      this.#send({ type: 'checkpoint', checkpoint, text });
-    });
+    const saved = new Promise<void>((resolve) => this.#waiting.set(checkpoint, resolve));
+    this.#send({ type: 'checkpoint', checkpoint, text, flush });
+    if (flush) await saved;
   };
 
   readonly fail: Context['fail'] = (error, options = {}) => {

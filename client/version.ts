@@ -1,14 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PACKAGE_ROOT } from './package-root.ts';
 
-/** The version of this package. Its package.json lies above client/, and above dist/client/. */
-export const VERSION = ['../package.json', '../../package.json']
-  .map((path) => {
-    try {
-      return JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as {
-        version: string;
-      };
-    } catch {
-      return undefined;
-    }
-  })
-  .find((found) => found !== undefined)?.version;
+/** The version of this package. */
+export const VERSION = (
+  JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')) as { version: string }
+).version;
