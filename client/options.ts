@@ -32,7 +32,7 @@ export interface SchedulerOptions<Q extends QueueTypes> {
   readonly concurrency?: number;
   /** Length of every lease, 1,000 to 86,400,000. @default 60_000 */
   readonly leaseMs?: number;
-  /** Time between renewals. @default a third of leaseMs */
+  /** Time between renewals. @default a third of leaseMs, at most 60_000 */
   readonly heartbeatMs?: number;
   /**
    * After this time without an acknowledged renewal the handler is told to stop; longer than two
@@ -68,6 +68,7 @@ export const DEFAULTS = {
   checkpointMs: 1_000,
   cancelGraceMs: 5_000,
   graceMs: 30_000,
+  maxHeartbeatMs: 60_000,
   maxCallTimeoutMs: 10_000,
 } as const;
 
@@ -88,7 +89,12 @@ export interface Timing {
 /** Throws `invalid_argument` where the lengths leave no room for two lost heartbeats. */
 export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Timing {
   const leaseMs = within('leaseMs', options.leaseMs ?? DEFAULTS.leaseMs, 1_000, 86_400_000);
-  const heartbeatMs = within('heartbeatMs', options.heartbeatMs ?? leaseMs / 3, 100, 86_400_000);
+  const heartbeatMs = within(
+    'heartbeatMs',
+    options.heartbeatMs ?? Math.min(leaseMs / 3, DEFAULTS.maxHeartbeatMs),
+    100,
+    86_400_000,
+  );
   const renewDeadlineMs = within(
     'renewDeadlineMs',
     options.renewDeadlineMs ?? (leaseMs * 5) / 6,

@@ -198,8 +198,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 
   /**
-   * Repeats a call, under the same request id, until the database has answered. Also while stopping:
-   * a call whose answer was lost may have leased jobs. Undefined where that would take too long.
+   * Repeats a call until the database has answered. A lease_jobs call goes on, under its request id,
+   * while the scheduler stops: its lost answer may have leased jobs. Undefined once the link is closed.
    */
   async #untilAnswered<T>(call: 'start' | 'lease', make: () => Promise<T>): Promise<T | undefined> {
     for (let tries = 0; ; tries++) {
@@ -209,7 +209,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
         if (error instanceof LeaseholdError && error.code === 'stopped') return undefined;
         if (call === 'start' && !isPassing(error)) throw error;
         this.#emit({ type: 'call:failed', call, error });
-        if (this.#stopping.signal.aborted) return undefined;
+        if (this.#stopping.signal.aborted && (call === 'start' || !isPassing(error))) {
+          return undefined;
+        }
         // What does not pass, a queue that was dropped say, may be mended by somebody: look again.
         const delayMs = isPassing(error) ? backoffMs(tries) : jittered(this.#timing.pollMs);
         await this.#wake.wait(delayMs);
