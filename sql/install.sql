@@ -46,6 +46,7 @@
 \ir internal/_epoch.sql
 \ir internal/_extended.sql
 \ir internal/_is_live.sql
+\ir internal/_is_reaped.sql
 \ir internal/_lapsed_in.sql
 \ir internal/_seen_since.sql
 \ir internal/_excused.sql

@@ -46,7 +46,7 @@ begin
 
     exit when v_revived
       or cardinality(v_held) >= cardinality(p_job_ids)
-      or not leasehold._revive(p_job_ids, p_tokens);
+      or not leasehold._revive(p_job_ids, p_tokens, p_wait => false);
     v_revived := true;
   end loop;
 
@@ -66,37 +66,48 @@ begin
         with ordinality as item (job_id, token, data, ordinality)
       join leasehold.lease as lease on lease.job_id = item.job_id and lease.token = item.token
       where item.data is not null
-        and item.job_id = any (v_held)
+        and lease.job_id = any (v_held)
       order by item.job_id, item.ordinality desc
     ) as item;
   end if;
 
   return query
   select
-    item.job_id,
-    case
-      when lease.job_id is null then 'lost'
-      when held.job_id is null then 'busy'
-      when expired.job_id is null then 'ok'
-      else 'revived'
+    answer.job_id,
+    answer.status,
+    answer.remaining,
+    case answer.status
+      when 'lost' then leasehold._settled_status(answer.job_id, answer.token, true) = 'job_cancelled'
+      else coalesce(answer.cancel_requested, false)
     end,
-    lease.expires_at - leasehold._now(),
-    case
-      when lease.job_id is null
-        then leasehold._settled_status(item.job_id, item.token, true) = 'job_cancelled'
-      else lease.cancel_requested_at is not null
-    end,
-    lease.cancel_reason
-  from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
-  left join leasehold.lease as lease
-    on lease.job_id = item.job_id
-    and lease.token = item.token
-    and lease.job_id = any (p_job_ids)
-  left join (select distinct job_id from unnest(v_held) as job_id) as held
-    on held.job_id = lease.job_id
-  left join (select distinct job_id from unnest(v_expired) as job_id) as expired
-    on expired.job_id = lease.job_id
-  order by item.ordinality;
+    answer.cancel_reason
+  from (
+    select
+      item.job_id,
+      item.token,
+      item.ordinality,
+      case
+        when held.job_id is null then case
+          when lease.job_id is not null or leasehold._is_reaped(item.job_id, item.token) then 'busy'
+          else 'lost'
+        end
+        when expired.job_id is null then 'ok'
+        else 'revived'
+      end as status,
+      lease.expires_at - leasehold._now() as remaining,
+      lease.cancel_requested_at is not null as cancel_requested,
+      lease.cancel_reason
+    from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
+    left join leasehold.lease as lease
+      on lease.job_id = item.job_id
+      and lease.token = item.token
+      and lease.job_id = any (p_job_ids)
+    left join (select distinct job_id from unnest(v_held) as job_id) as held
+      on held.job_id = lease.job_id
+    left join (select distinct job_id from unnest(v_expired) as job_id) as expired
+      on expired.job_id = lease.job_id
+  ) as answer
+  order by answer.ordinality;
 end;
 $$;
 

@@ -9,6 +9,8 @@ create or replace function leasehold._budget(
   language sql
   stable
   set search_path = pg_catalog, pg_temp
+  -- fail_many switches this off; here it keeps all other queues from being read.
+  set enable_nestloop = on
 as $$
   select
     coalesce(job.max_failures, queue.max_failures),

@@ -1,24 +1,59 @@
--- The newest-token rule: a lease that was reaped is taken back as it was, as long as nobody has
--- leased the job since. The expiry stays in the past, so the caller sees that it is late.
+-- The newest-token rule: leases that were reaped are taken back as they were, as long as nobody has
+-- leased the job since. The expiry stays in the past, so the caller sees that it is late. Answers
+-- whether to look for the leases again: they are back, or, after a wait, brought back by another call.
 create or replace function leasehold._revive(
   p_job_ids bigint[],
-  p_tokens uuid[]
+  p_tokens uuid[],
+  p_wait boolean default true
 )
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set jit = off
+  -- Callers switch these otherwise; here every join is a probe a row, whatever the statistics say.
+  set enable_nestloop = on
   set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
+declare
+  v_reaped tid[];
 begin
+  select array_agg(ready.ctid) into v_reaped
+  from unnest(p_job_ids, p_tokens) as item (job_id, token)
+  join leasehold.job as job on job.job_id = item.job_id
+  join leasehold.ready as ready
+    on ready.queue_id = job.queue_id
+    and ready.priority = job.priority
+    and ready.job_id = job.job_id
+    and ready.token = item.token;
+
+  -- Locked in id order, so that two batches cannot deadlock. An address may be another row's by
+  -- now, a token may not.
+  if p_wait then
+    select array_agg(locked.ctid) into v_reaped
+    from (
+      select ready.ctid
+      from leasehold.ready as ready
+      where ready.ctid = any (v_reaped)
+        and ready.token = any (p_tokens)
+      order by ready.job_id
+      for update
+    ) as locked;
+  else
+    select array_agg(locked.ctid) into v_reaped
+    from (
+      select ready.ctid
+      from leasehold.ready as ready
+      where ready.ctid = any (v_reaped)
+        and ready.token = any (p_tokens)
+      order by ready.job_id
+      for update skip locked
+    ) as locked;
+  end if;
+
   with returned as (
     delete from leasehold.ready as ready
-    using unnest(p_job_ids, p_tokens) as item (job_id, token), leasehold.job as job
-    where job.job_id = item.job_id
-      and ready.queue_id = job.queue_id
-      and ready.priority = job.priority
-      and ready.job_id = job.job_id
-      and ready.token = item.token
+    where ready.ctid = any (v_reaped)
     returning ready.*
   ), undone as (
     -- The worker had not vanished after all: the loss and its history are taken back.
@@ -40,6 +75,12 @@ begin
   from returned
   join undone on undone.job_id = returned.job_id;
 
-  return found;
+  return found or p_wait and exists (
+    select
+    from unnest(p_job_ids, p_tokens) as item (job_id, token)
+    join leasehold.lease as lease
+      on lease.job_id = item.job_id
+      and lease.token = item.token
+  );
 end;
 $$;

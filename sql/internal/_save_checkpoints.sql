@@ -6,6 +6,8 @@ create or replace function leasehold._save_checkpoints(
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
+  -- heartbeat_many switches this off; here it is a probe of lease a row.
+  set enable_nestloop = on
 as $$
   insert into leasehold.checkpoint as checkpoint (job_id, saved_at, attempt, data)
   select lease.job_id, leasehold._now(), lease.attempt, item.data

@@ -1,5 +1,6 @@
 -- Why a token settled nothing: the status of a repeated call, of a lease that is lost, or of a job
--- that has ended. Locks the row it answers from, so that even this answer waits for replication.
+-- that has ended. Locks the row it answers from, so that even this answer waits for replication;
+-- with the weakest lock, which two transactions can hold at once, in any order.
 create or replace function leasehold._settled_status(
   p_job_id bigint,
   p_token uuid,
@@ -17,7 +18,7 @@ begin
   select job.queue_id into v_queue_id
   from leasehold.job as job
   where job.job_id = p_job_id
-  for no key update;
+  for key share;
 
   if not found then
     return 'job_not_found';
