@@ -839,6 +839,8 @@ create or replace function leasehold._budget(
   language sql
   stable
   set search_path = pg_catalog, pg_temp
+  -- fail_many switches this off; here it keeps all other queues from being read.
+  set enable_nestloop = on
 as $$
   select
     coalesce(job.max_failures, queue.max_failures),
@@ -898,20 +900,56 @@ return greatest(
 -- end sql/internal/_extended.sql
 
 -- begin sql/internal/_is_live.sql
+-- Whether a job has not finished yet. Volatile, and so never inlined: it takes a snapshot of its own
+-- and sees also the job of a caller whose commit the query that asks has just waited for.
 create or replace function leasehold._is_live(p_job_id bigint)
   returns boolean
-  language sql
-  stable
-return exists (
-  select
-  from leasehold.job as job
-  join leasehold._live as live
-    on live.job_id = job.job_id
-    and live.queue_id = job.queue_id
-    and live.priority = job.priority
-  where job.job_id = p_job_id
-);
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select
+    from leasehold.job as job
+    join leasehold._live as live
+      on live.job_id = job.job_id
+      and live.queue_id = job.queue_id
+      and live.priority = job.priority
+    where job.job_id = p_job_id
+  );
+end;
+$$;
 -- end sql/internal/_is_live.sql
+
+-- begin sql/internal/_is_reaped.sql
+-- Whether a token's lease was reaped and nobody has leased the job since. Stable: it sees what the
+-- query that asks sees, so a lease is never missing on both sides of a move.
+create or replace function leasehold._is_reaped(
+  p_job_id bigint,
+  p_token uuid
+)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_job leasehold.job;
+begin
+  select job.* into v_job from leasehold.job as job where job.job_id = p_job_id;
+
+  return exists (
+    select
+    from leasehold.ready as ready
+    where ready.queue_id = v_job.queue_id
+      and ready.priority = v_job.priority
+      and ready.job_id = p_job_id
+      and ready.token = p_token
+  );
+end;
+$$;
+-- end sql/internal/_is_reaped.sql
 
 -- begin sql/internal/_lapsed_in.sql
 -- Whether a lease lapsed in a stretch without any worker, long enough to have lapsed because of it.
@@ -1117,7 +1155,8 @@ $$;
 
 -- begin sql/internal/_settled_status.sql
 -- Why a token settled nothing: the status of a repeated call, of a lease that is lost, or of a job
--- that has ended. Locks the row it answers from, so that even this answer waits for replication.
+-- that has ended. Locks the row it answers from, so that even this answer waits for replication;
+-- with the weakest lock, which two transactions can hold at once, in any order.
 create or replace function leasehold._settled_status(
   p_job_id bigint,
   p_token uuid,
@@ -1135,7 +1174,7 @@ begin
   select job.queue_id into v_queue_id
   from leasehold.job as job
   where job.job_id = p_job_id
-  for no key update;
+  for key share;
 
   if not found then
     return 'job_not_found';
@@ -1359,27 +1398,62 @@ $$;
 -- end sql/internal/_enqueue.sql
 
 -- begin sql/internal/_revive.sql
--- The newest-token rule: a lease that was reaped is taken back as it was, as long as nobody has
--- leased the job since. The expiry stays in the past, so the caller sees that it is late.
+-- The newest-token rule: leases that were reaped are taken back as they were, as long as nobody has
+-- leased the job since. The expiry stays in the past, so the caller sees that it is late. Answers
+-- whether to look for the leases again: they are back, or, after a wait, brought back by another call.
 create or replace function leasehold._revive(
   p_job_ids bigint[],
-  p_tokens uuid[]
+  p_tokens uuid[],
+  p_wait boolean default true
 )
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set jit = off
+  -- Callers switch these otherwise; here every join is a probe a row, whatever the statistics say.
+  set enable_nestloop = on
   set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
+declare
+  v_reaped tid[];
 begin
+  select array_agg(ready.ctid) into v_reaped
+  from unnest(p_job_ids, p_tokens) as item (job_id, token)
+  join leasehold.job as job on job.job_id = item.job_id
+  join leasehold.ready as ready
+    on ready.queue_id = job.queue_id
+    and ready.priority = job.priority
+    and ready.job_id = job.job_id
+    and ready.token = item.token;
+
+  -- Locked in id order, so that two batches cannot deadlock. An address may be another row's by
+  -- now, a token may not.
+  if p_wait then
+    select array_agg(locked.ctid) into v_reaped
+    from (
+      select ready.ctid
+      from leasehold.ready as ready
+      where ready.ctid = any (v_reaped)
+        and ready.token = any (p_tokens)
+      order by ready.job_id
+      for update
+    ) as locked;
+  else
+    select array_agg(locked.ctid) into v_reaped
+    from (
+      select ready.ctid
+      from leasehold.ready as ready
+      where ready.ctid = any (v_reaped)
+        and ready.token = any (p_tokens)
+      order by ready.job_id
+      for update skip locked
+    ) as locked;
+  end if;
+
   with returned as (
     delete from leasehold.ready as ready
-    using unnest(p_job_ids, p_tokens) as item (job_id, token), leasehold.job as job
-    where job.job_id = item.job_id
-      and ready.queue_id = job.queue_id
-      and ready.priority = job.priority
-      and ready.job_id = job.job_id
-      and ready.token = item.token
+    where ready.ctid = any (v_reaped)
     returning ready.*
   ), undone as (
     -- The worker had not vanished after all: the loss and its history are taken back.
@@ -1401,7 +1475,13 @@ begin
   from returned
   join undone on undone.job_id = returned.job_id;
 
-  return found;
+  return found or p_wait and exists (
+    select
+    from unnest(p_job_ids, p_tokens) as item (job_id, token)
+    join leasehold.lease as lease
+      on lease.job_id = item.job_id
+      and lease.token = item.token
+  );
 end;
 $$;
 -- end sql/internal/_revive.sql
@@ -1503,6 +1583,8 @@ create or replace function leasehold._save_checkpoints(
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
+  -- heartbeat_many switches this off; here it is a probe of lease a row.
+  set enable_nestloop = on
 as $$
   insert into leasehold.checkpoint as checkpoint (job_id, saved_at, attempt, data)
   select lease.job_id, leasehold._now(), lease.attempt, item.data
@@ -1922,7 +2004,7 @@ p_max_payload_bytes  largest payload as text; 1048576
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
 goes at the end of the day on which its time is up.
-Raises 22023. Safe to repeat.$doc$;
+Raises LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/create_queue.sql
 
 -- begin sql/functions/pause_queue.sql
@@ -1946,7 +2028,7 @@ $doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are
 
 p_queue  the queue to pause
 
-Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;
+Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/pause_queue.sql
 
 -- begin sql/functions/resume_queue.sql
@@ -1972,7 +2054,7 @@ $doc$Lets a paused queue be leased from again, and wakes its workers.
 
 p_queue  the queue to resume
 
-Raises LH005 queue_not_found, 22023. Safe to repeat.$doc$;
+Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/resume_queue.sql
 
 -- begin sql/functions/purge_queue.sql
@@ -2701,7 +2783,7 @@ begin
 
     exit when v_revived
       or cardinality(v_held) >= cardinality(p_job_ids)
-      or not leasehold._revive(p_job_ids, p_tokens);
+      or not leasehold._revive(p_job_ids, p_tokens, p_wait => false);
     v_revived := true;
   end loop;
 
@@ -2721,37 +2803,48 @@ begin
         with ordinality as item (job_id, token, data, ordinality)
       join leasehold.lease as lease on lease.job_id = item.job_id and lease.token = item.token
       where item.data is not null
-        and item.job_id = any (v_held)
+        and lease.job_id = any (v_held)
       order by item.job_id, item.ordinality desc
     ) as item;
   end if;
 
   return query
   select
-    item.job_id,
-    case
-      when lease.job_id is null then 'lost'
-      when held.job_id is null then 'busy'
-      when expired.job_id is null then 'ok'
-      else 'revived'
+    answer.job_id,
+    answer.status,
+    answer.remaining,
+    case answer.status
+      when 'lost' then leasehold._settled_status(answer.job_id, answer.token, true) = 'job_cancelled'
+      else coalesce(answer.cancel_requested, false)
     end,
-    lease.expires_at - leasehold._now(),
-    case
-      when lease.job_id is null
-        then leasehold._settled_status(item.job_id, item.token, true) = 'job_cancelled'
-      else lease.cancel_requested_at is not null
-    end,
-    lease.cancel_reason
-  from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
-  left join leasehold.lease as lease
-    on lease.job_id = item.job_id
-    and lease.token = item.token
-    and lease.job_id = any (p_job_ids)
-  left join (select distinct job_id from unnest(v_held) as job_id) as held
-    on held.job_id = lease.job_id
-  left join (select distinct job_id from unnest(v_expired) as job_id) as expired
-    on expired.job_id = lease.job_id
-  order by item.ordinality;
+    answer.cancel_reason
+  from (
+    select
+      item.job_id,
+      item.token,
+      item.ordinality,
+      case
+        when held.job_id is null then case
+          when lease.job_id is not null or leasehold._is_reaped(item.job_id, item.token) then 'busy'
+          else 'lost'
+        end
+        when expired.job_id is null then 'ok'
+        else 'revived'
+      end as status,
+      lease.expires_at - leasehold._now() as remaining,
+      lease.cancel_requested_at is not null as cancel_requested,
+      lease.cancel_reason
+    from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
+    left join leasehold.lease as lease
+      on lease.job_id = item.job_id
+      and lease.token = item.token
+      and lease.job_id = any (p_job_ids)
+    left join (select distinct job_id from unnest(v_held) as job_id) as held
+      on held.job_id = lease.job_id
+    left join (select distinct job_id from unnest(v_expired) as job_id) as expired
+      on expired.job_id = lease.job_id
+  ) as answer
+  order by answer.ordinality;
 end;
 $$;
 
@@ -3377,10 +3470,13 @@ create or replace function leasehold.promote_due(p_limit integer default 1000)
   set enable_seqscan = off
 as $$
 declare
+  v_now timestamptz;
   v_queue_ids integer[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 10000);
+
+  v_now := leasehold._now();
 
   with due as (
     -- Rows of scheduled are never updated, so the address that is locked is the row.
@@ -3388,7 +3484,7 @@ begin
     where scheduled.ctid = any (array(
       select due.ctid
       from leasehold.scheduled as due
-      where due.run_at <= leasehold._now()
+      where due.run_at <= v_now
       order by due.run_at
       limit p_limit
       for update skip locked
@@ -3489,13 +3585,23 @@ begin
   ));
 
   v_expired := array(
-    select ready.job_id from leasehold.ready as ready where ready.live_until <= v_now limit p_limit
+    select ready.job_id
+    from leasehold.ready as ready
+    where ready.live_until <= v_now
+    limit p_limit
+    for update skip locked
   ) || array(
-    select scheduled.job_id from leasehold.scheduled as scheduled
-    where scheduled.live_until <= v_now limit p_limit
+    select scheduled.job_id
+    from leasehold.scheduled as scheduled
+    where scheduled.live_until <= v_now
+    limit p_limit
+    for update skip locked
   ) || array(
-    select blocked.job_id from leasehold.blocked as blocked
-    where blocked.live_until <= v_now limit p_limit
+    select blocked.job_id
+    from leasehold.blocked as blocked
+    where blocked.live_until <= v_now
+    limit p_limit
+    for update skip locked
   );
   return coalesce(cardinality(v_endings), 0)
     + cardinality(leasehold._withdraw(v_expired[1:p_limit], 'dead', 'ttl_expired'));
@@ -3539,6 +3645,8 @@ begin
   with past as (
     select finished.queue_id, finished.job_id, finished.keep_until
     from leasehold.finished as finished
+    -- The job's row is locked by who was just told its end.
+    join leasehold.job as job on job.job_id = finished.job_id
     where finished.keep_until < v_today
     limit p_limit
     for update skip locked

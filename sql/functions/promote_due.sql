@@ -7,10 +7,13 @@ create or replace function leasehold.promote_due(p_limit integer default 1000)
   set enable_seqscan = off
 as $$
 declare
+  v_now timestamptz;
   v_queue_ids integer[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 10000);
+
+  v_now := leasehold._now();
 
   with due as (
     -- Rows of scheduled are never updated, so the address that is locked is the row.
@@ -18,7 +21,7 @@ begin
     where scheduled.ctid = any (array(
       select due.ctid
       from leasehold.scheduled as due
-      where due.run_at <= leasehold._now()
+      where due.run_at <= v_now
       order by due.run_at
       limit p_limit
       for update skip locked

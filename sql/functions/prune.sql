@@ -21,6 +21,8 @@ begin
   with past as (
     select finished.queue_id, finished.job_id, finished.keep_until
     from leasehold.finished as finished
+    -- The job's row is locked by who was just told its end.
+    join leasehold.job as job on job.job_id = finished.job_id
     where finished.keep_until < v_today
     limit p_limit
     for update skip locked

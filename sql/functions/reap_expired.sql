@@ -66,13 +66,23 @@ begin
   ));
 
   v_expired := array(
-    select ready.job_id from leasehold.ready as ready where ready.live_until <= v_now limit p_limit
+    select ready.job_id
+    from leasehold.ready as ready
+    where ready.live_until <= v_now
+    limit p_limit
+    for update skip locked
   ) || array(
-    select scheduled.job_id from leasehold.scheduled as scheduled
-    where scheduled.live_until <= v_now limit p_limit
+    select scheduled.job_id
+    from leasehold.scheduled as scheduled
+    where scheduled.live_until <= v_now
+    limit p_limit
+    for update skip locked
   ) || array(
-    select blocked.job_id from leasehold.blocked as blocked
-    where blocked.live_until <= v_now limit p_limit
+    select blocked.job_id
+    from leasehold.blocked as blocked
+    where blocked.live_until <= v_now
+    limit p_limit
+    for update skip locked
   );
   return coalesce(cardinality(v_endings), 0)
     + cardinality(leasehold._withdraw(v_expired[1:p_limit], 'dead', 'ttl_expired'));
