@@ -1,0 +1,77 @@
+import pg from 'pg';
+import { inject, test } from 'vitest';
+import { Client } from '../../client/index.ts';
+import type { Behaviour, Done } from './behaviours.ts';
+import { createInvocations, type Invocation, invocations } from './invocations.ts';
+import { type DatabaseProxy, startProxy } from './proxy.ts';
+import { cloneDatabase, databaseUrl, dropDatabase } from './server.ts';
+import { startWorker, type WorkerProcess, type WorkerSpec } from './worker-process.ts';
+
+/** The queues of the scenarios: their jobs say what is done with them. */
+export type Queues = Record<string, { payload: Behaviour; result: Done }>;
+
+export interface Scenario {
+  /** A database of the test's own, with schema leasehold and the queue `work`. */
+  readonly url: string;
+  /** A pool on it, of a superuser. */
+  readonly pool: pg.Pool;
+  readonly client: Client<Queues>;
+  /** A proxy before it, closed when the test ends. */
+  proxy(): Promise<DatabaseProxy>;
+  /** A worker process, ended when the test ends. Runs are written down past any proxy. */
+  worker(spec?: Partial<WorkerSpec>): Promise<WorkerProcess>;
+  /** Runs of handlers so far. */
+  invocations(jobId?: string): Promise<Invocation[]>;
+}
+
+/** `test` with a {@link Scenario} of its own; may run beside others. */
+export const scenario = test.extend<{ s: Scenario }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from it that nothing else is needed
+  s: async ({}, use) => {
+    const { url: serverUrl, template } = inject('server');
+    const name = await cloneDatabase(serverUrl, template);
+    const made = new Made(databaseUrl(serverUrl, name));
+    await createInvocations(made.url);
+    await made.client.createQueue('work');
+    await use(made);
+    await made.end();
+    await dropDatabase(serverUrl, name);
+  },
+});
+
+class Made implements Scenario {
+  readonly url: string;
+  readonly pool: pg.Pool;
+  readonly client: Client<Queues>;
+  readonly #proxies: DatabaseProxy[] = [];
+  readonly #workers: WorkerProcess[] = [];
+
+  constructor(url: string) {
+    this.url = url;
+    this.pool = new pg.Pool({ connectionString: url, application_name: 'test' });
+    this.pool.on('error', () => undefined);
+    this.client = new Client<Queues>(this.pool);
+  }
+
+  async proxy(): Promise<DatabaseProxy> {
+    const proxy = await startProxy(this.url);
+    this.#proxies.push(proxy);
+    return proxy;
+  }
+
+  async worker(spec: Partial<WorkerSpec> = {}): Promise<WorkerProcess> {
+    const worker = await startWorker({ url: this.url, recordUrl: this.url, ...spec });
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  invocations(jobId?: string): Promise<Invocation[]> {
+    return invocations(this.url, jobId);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.destroy()));
+    await Promise.all(this.#proxies.map((proxy) => proxy.close()));
+    await this.pool.end();
+  }
+}
