@@ -91,18 +91,19 @@ export class Heart {
 
     // Timers may fire a little early.
     const all = performance.now() + 5 >= this.#allDueAt;
+    // Who asks for another round from here on gets one: this one may have begun too early for it.
+    if (all) this.#allDueAt = Infinity;
+    let nextMs = jittered(heartbeatMs);
     try {
       this.#sentAt = performance.now();
-      const busy = await this.#renewAll(all);
-      if (all) {
-        await register();
-        this.#allDueAt = performance.now() + jittered(busy ? heartbeatMs / 4 : heartbeatMs);
-      }
+      if (await this.#renewAll(all)) nextMs = Math.min(nextMs, heartbeatMs / 4);
+      if (all) await register();
       this.#failures = 0;
     } catch (error) {
       if (!this.#stopped) onEvent({ type: 'call:failed', call: 'heartbeat', error });
-      this.#allDueAt = performance.now() + Math.min(heartbeatMs / 4, backoffMs(this.#failures++));
+      nextMs = Math.min(heartbeatMs / 4, backoffMs(this.#failures++));
     }
+    this.#allDueAt = Math.min(this.#allDueAt, performance.now() + nextMs);
     this.#beating = false;
     this.#schedule(Math.max(0, this.#allDueAt - performance.now()));
     // What was offered while the round was under way.

@@ -54,8 +54,12 @@ export class Running {
 
   /** The lease is gone or uncertain: it is renewed no more. */
   lost = false;
-  /** The handler was given up on; reported once. */
+  /** The handler ignored its signal for too long: it was ended by force, or is stuck. */
+  givenUp = false;
+  /** The handler was given up on and goes on; nothing can end it. */
   stuck = false;
+  /** The database has confirmed the outcome. */
+  settled = false;
   /** The handler called completeIn: its transaction may have completed the job already. */
   completedIn = false;
   /** What ctx.fail, ctx.release or ctx.deadLetter said; the first counts. */

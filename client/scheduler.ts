@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type pg from 'pg';
 import { Client } from './client.ts';
-import { backoffMs, jittered, now } from './clock.ts';
+import { backoffMs, type Instant, jittered, now } from './clock.ts';
 import { isPassing, LeaseholdError } from './errors.ts';
 import type { AbortReason, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
@@ -185,16 +185,24 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     if (answered === undefined) return [];
 
     for (const job of answered.jobs) {
-      const running = this.#running.get(job.jobId);
-      if (running !== undefined) {
-        running.adopt(job, answered.sentAt);
-        this.#emit({ type: 'job:adopted', ...reference(running) });
-        continue;
-      }
-      const { leaseMs, renewDeadlineMs } = this.#timing;
-      this.#begin(new Running(job, answered.sentAt, leaseMs - renewDeadlineMs));
+      this.#take(job, answered.sentAt);
     }
     return answered.jobs;
+  }
+
+  #take(job: UnparsedJob, sentAt: Instant): void {
+    const { leaseMs, renewDeadlineMs } = this.#timing;
+    const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs);
+    const running = this.#running.get(job.jobId);
+    if (running === undefined) {
+      this.#begin(leased);
+    } else if (running.settled) {
+      // Its handler is stuck, and the verdict on it was delivered: another worker may try.
+      void this.#settle(leased, { kind: 'release', delayMs: leaseMs });
+    } else {
+      running.adopt(job, sentAt);
+      this.#emit({ type: 'job:adopted', ...reference(running) });
+    }
   }
 
   /**
@@ -282,6 +290,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     running.outcome = outcome;
     const settlement = await this.#settler.deliver(running, outcome);
     if (settlement === undefined) return;
+    running.settled = true;
     if (wasRefused(settlement) && !(running.completedIn && settlement.status === 'job_not_found')) {
       this.#emit({
         type: 'outcome:refused',
@@ -324,29 +333,27 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   #checkDeadlines(): void {
     const at = now();
     for (const running of this.#running.values()) {
+      // The handler has ended; whether its outcome still counts the database will say.
+      if (running.outcome !== undefined) continue;
       if (!running.lost && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
-      if (running.outcome === undefined && running.isPastRuntime(at)) {
-        this.#abort(running, 'max_runtime');
-      }
-      const abortedForMs = running.abortedForMs(at);
-      if (
-        running.outcome === undefined &&
-        !running.stuck &&
-        abortedForMs !== undefined &&
-        abortedForMs >= this.#timing.cancelGraceMs
-      ) {
-        this.#giveUp(running, running.abortReason ?? 'shutdown');
+      if (running.isPastRuntime(at)) this.#abort(running, 'max_runtime');
+
+      const abortedForMs = running.abortedForMs(at) ?? 0;
+      if (running.abortReason !== undefined && abortedForMs >= this.#timing.cancelGraceMs) {
+        this.#giveUp(running, running.abortReason);
       }
     }
   }
 
   /** The handler ignores its signal. A thread is ended; a function keeps its slot, with the verdict delivered. */
   #giveUp(running: Running, reason: AbortReason): void {
-    running.stuck = true;
+    if (running.givenUp) return;
+    running.givenUp = true;
     if (running.kill !== undefined) {
       running.kill();
       return;
     }
+    running.stuck = true;
     this.#emit({ type: 'job:stuck', ...reference(running), reason });
     if (reason === 'max_runtime') {
       void this.#settle(running, { kind: 'fail', error: 'max_runtime_exceeded' });
@@ -414,7 +421,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       for (const running of this.#running.values()) this.#abort(running, 'shutdown');
       await this.#drained(this.#timing.cancelGraceMs, (running) => !running.stuck);
       for (const running of this.#running.values()) {
-        if (running.outcome === undefined && !running.stuck) this.#giveUp(running, 'shutdown');
+        if (running.outcome === undefined) this.#giveUp(running, 'shutdown');
       }
       // Outcomes that are on their way, and threads that are being ended.
       await this.#drained(
