@@ -58,18 +58,21 @@ export class Link implements Queryable {
   async #withDeadline<T>(use: (connection: Connection) => Promise<T>): Promise<T> {
     let connection: Connection | undefined;
     let timer: NodeJS.Timeout | undefined;
+    let missed: LeaseholdError | undefined;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        const error = new LeaseholdError(
+        missed = new LeaseholdError(
           'deadline_exceeded',
           `the database did not answer within ${this.#options.deadlineMs} ms`,
         );
-        connection?.destroy(error);
-        reject(error);
+        connection?.destroy(missed);
+        reject(missed);
       }, this.#options.deadlineMs);
     });
     const work = async (): Promise<T> => {
       connection = await this.#connected();
+      // The caller has been told that it failed: the connection is for the next call.
+      if (missed !== undefined) throw missed;
       return use(connection);
     };
     try {

@@ -49,7 +49,10 @@ export interface SchedulerOptions<Q extends QueueTypes> {
   readonly checkpointMs?: number;
   /** How long a handler may go on after its signal fired before its slot is reported stuck. @default 5_000 */
   readonly cancelGraceMs?: number;
-  /** Longest time a call to the database may take. @default half of heartbeatMs, at most 10_000 */
+  /**
+   * Longest time a call to the database may take; a heartbeat never more than half of heartbeatMs, so
+   * that it can be repeated. @default leaseMs, at most 10_000
+   */
   readonly callTimeoutMs?: number;
   /** Whether stop() releases jobs whose handlers ignore their signal, so that they may run twice. @default false */
   readonly releaseStuck?: boolean;
@@ -138,7 +141,7 @@ export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Ti
     ),
     callTimeoutMs: within(
       'callTimeoutMs',
-      options.callTimeoutMs ?? Math.min(heartbeatMs / 2, DEFAULTS.maxCallTimeoutMs),
+      options.callTimeoutMs ?? Math.min(leaseMs, DEFAULTS.maxCallTimeoutMs),
       50,
       3_600_000,
     ),
