@@ -1,6 +1,6 @@
 -- fail: the handler failed; the job waits for another try, or is dead when its failures are spent.
 begin;
-select plan(58);
+select plan(59);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -125,6 +125,13 @@ select is(
 );
 select is(pg_temp.fail('budget 3'), '(already_dead,f,)', 'a repeat of the last failure answers already_dead (G5)');
 select is(pg_temp.fail('budget 2'), '(already_failed,f,)', 'a repeat of an earlier failure answers already_failed (G5)');
+select leasehold.create_queue('overran', p_max_failures => 1);
+select leasehold_test.start('overran');
+select pg_temp.fail('overran', 'max_runtime_exceeded');
+select is(
+  (select job.reason from leasehold.job(leasehold_test.job_id('overran')) as job), 'max_runtime_exceeded',
+  'a job that a scheduler stopped for its longest runtime is dead for the same reason as one that was reaped'
+);
 select leasehold.create_queue('own budget');
 select leasehold.enqueue('own budget', '1', p_max_failures => 1);
 select leasehold_test.take_over('own budget', 'own budget');

@@ -45,7 +45,10 @@ begin
       held.cancel_requested_at is not null as cancelled,
       case
         when item.retryable is false then 'not_retryable'
-        when held.failures + 1 >= budget.max_failures then 'max_failures_exceeded'
+        when held.failures + 1 < budget.max_failures then null
+        -- The word for it that reap_expired uses too.
+        when item.error = 'max_runtime_exceeded' then item.error
+        else 'max_failures_exceeded'
       end as reason,
       coalesce(
         item.delay, leasehold._backoff(budget.backoff_base, budget.backoff_max, held.failures)
@@ -79,5 +82,6 @@ p_retryable  false: do not try again; null: try again
 
 Returns a settlement an item, in the order given: failed (it will run again, after retry_in), dead (budget
 spent, or not retryable), cancelled (a cancel had been asked for), already_…, or why nothing changed.
+The error max_runtime_exceeded, if it spends the budget, is the reason why the job is dead.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the lease rows in id order. Safe to repeat.$doc$;
