@@ -230,7 +230,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   #begin(running: Running): void {
     this.#running.set(running.job.jobId, running);
     this.#startWatch();
-    if (this.#stopping.signal.aborted) {
+    // Under a lease that ran out on its way somebody else may be about to start the job.
+    if (this.#stopping.signal.aborted || running.isPastDeadline(now())) {
       void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
       return;
     }
