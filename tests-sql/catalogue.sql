@@ -1,6 +1,6 @@
 -- catalogue: rules that hold for every object of the schema, whoever adds the next one.
 begin;
-select plan(41);
+select plan(42);
 
 create temp view function as
 select proc.oid, proc.proname as name, regexp_replace(proc.prosrc, '--[^\n]*', '', 'g') as code, proc.prosqlbody is not null as has_sql_body,
@@ -91,6 +91,13 @@ select is_empty(
 );
 select is_empty(
   $$select signature from function where language not in ('sql', 'plpgsql')$$, 'functions are written in SQL or PL/pgSQL'
+);
+
+select is_empty(
+  $$select signature from function
+    where exists (select from unnest(proconfig) as setting where setting ~ '^enable_.*=off$')
+      and 'jit=off' = any (proconfig) is not true$$,
+  'every function that switches a planner method off switches JIT off too: before 18 such plans look dear'
 );
 
 -- Rights.

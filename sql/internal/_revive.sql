@@ -10,6 +10,7 @@ create or replace function leasehold._revive(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   -- Callers switch these otherwise; here every join is a probe a row, whatever the statistics say.
+  set jit = off
   set enable_nestloop = on
   set enable_seqscan = off
   set enable_hashjoin = off
