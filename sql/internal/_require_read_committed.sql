@@ -11,7 +11,7 @@ begin
     raise exception 'leasehold works at read committed, this transaction is %',
       current_setting('transaction_isolation')
       using errcode = 'LH006',
-        hint = 'Begin the transaction with "isolation level read committed"; enqueue alone works at every level.';
+        hint = 'Begin the transaction with "isolation level read committed"; enqueue works at every level.';
   end if;
   perform leasehold._require_writable();
 end;
