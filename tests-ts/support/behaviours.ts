@@ -15,9 +15,9 @@ export type Behaviour =
   | { readonly do: 'return-on-abort' }
   /** Keeps its thread busy: the event loop's of the process, or its own. */
   | { readonly do: 'block'; readonly ms: number }
-  /** Saves `{ step: 1 }`, `{ step: 2 }`, … from where an earlier attempt got to, awaiting each. */
+  /** Saves `{ step: 1 }`, `{ step: 2 }`, … from where an earlier attempt got to, flushing each. */
   | { readonly do: 'checkpoints'; readonly steps: number; readonly stepMs: number }
-  /** Offers checkpoints without awaiting them, then does the rest. */
+  /** Offers checkpoints without flushing them, then does the rest. */
   | { readonly do: 'offer-checkpoints'; readonly steps: number; readonly then: Behaviour }
   /** Ends the process at once, as the kernel would. */
   | { readonly do: 'crash'; readonly afterMs?: number }
@@ -147,7 +147,7 @@ async function carryOut(behaviour: Behaviour, job: Job, context: Context): Promi
     case 'checkpoints':
       for (let step = stepOf(job.checkpoint) + 1; step <= behaviour.steps; step++) {
         await rest(behaviour.stepMs, signal);
-        await context.checkpoint({ step });
+        await context.checkpoint({ step }, { flush: true });
       }
       return undefined;
     case 'offer-checkpoints':

@@ -115,8 +115,10 @@ export class DatabaseProxy {
   }
 
   /** Statements so far whose text contains a string. */
-  seen(sql: string): Statement[] {
-    return this.statements.filter(({ text }) => text.includes(sql));
+  seen(sql: string, from: { role?: Role; applicationName?: string } = {}): Statement[] {
+    return this.statements.filter(
+      ({ text, connection }) => text.includes(sql) && connection.is(from),
+    );
   }
 
   /** Lays a fault for a statement to come. */
@@ -175,10 +177,8 @@ export class DatabaseProxy {
     const connection = new ProxiedConnection(client, server, {
       begin: (statement) => {
         this.statements.push(statement);
-        for (const fault of this.#faults) {
-          if (fault.meets(statement)) return fault;
-        }
-        return undefined;
+        // Every fault counts it, whichever strikes.
+        return [...this.#faults].filter((fault) => fault.meets(statement))[0];
       },
       notification: () => {
         if (this.dropNotifications) this.droppedNotifications++;

@@ -7,6 +7,8 @@ import { type DatabaseProxy, startProxy } from './proxy.ts';
 import { cloneDatabase, databaseUrl, dropDatabase } from './server.ts';
 import { startWorker, type WorkerProcess, type WorkerSpec } from './worker-process.ts';
 
+const STORY_LINES = 60;
+
 /** The queues of the scenarios: their jobs say what is done with them. */
 export type Queues = Record<string, { payload: Behaviour; result: Done }>;
 
@@ -26,18 +28,32 @@ export interface Scenario {
 
 /** `test` with a {@link Scenario} of its own; may run beside others. */
 export const scenario = test.extend<{ s: Scenario }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from it that nothing else is needed
-  s: async ({}, use) => {
+  s: async ({ task }, use) => {
     const { url: serverUrl, template } = inject('server');
     const name = await cloneDatabase(serverUrl, template);
     const made = new Made(databaseUrl(serverUrl, name));
     await createInvocations(made.url);
     await made.client.createQueue('work');
     await use(made);
+    if (task.result?.state === 'fail') console.error(`${task.name}\n${made.story()}`);
     await made.end();
     await dropDatabase(serverUrl, name);
   },
 });
+
+/** The worker that starts a job first, and the others. */
+export async function takenBy(
+  jobId: string,
+  ...workers: readonly WorkerProcess[]
+): Promise<[WorkerProcess, ...WorkerProcess[]]> {
+  const holder = await Promise.race(
+    workers.map(async (worker) => {
+      await worker.event('job:started', (event) => event.jobId === jobId);
+      return worker;
+    }),
+  );
+  return [holder, ...workers.filter((worker) => worker !== holder)];
+}
 
 class Made implements Scenario {
   readonly url: string;
@@ -67,6 +83,16 @@ class Made implements Scenario {
 
   invocations(jobId?: string): Promise<Invocation[]> {
     return invocations(this.url, jobId);
+  }
+
+  /** What the workers reported, by time: for the log of a test that failed. */
+  story(): string {
+    return this.#workers
+      .flatMap(({ name, reports }) => reports.map(({ at, event }) => ({ at, name, event })))
+      .sort((one, other) => one.at - other.at)
+      .slice(-STORY_LINES)
+      .map(({ at, name, event }) => `${at % 1_000_000} ${name} ${JSON.stringify(event)}`)
+      .join('\n');
   }
 
   async end(): Promise<void> {
