@@ -1,5 +1,6 @@
 import type { Client } from './client.ts';
 import { backoffMs, type Instant, jittered, now } from './clock.ts';
+import { isPassing } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { type Running, reference } from './running.ts';
 import type { HeartbeatAnswer } from './types.ts';
@@ -133,7 +134,18 @@ export class Heart {
       token: running.job.token,
       checkpoint: running.unsavedCheckpoint,
     }));
-    const answers = await this.#options.client.heartbeatMany(renewals);
+    let answers: HeartbeatAnswer[];
+    try {
+      answers = await this.#options.client.heartbeatMany(renewals);
+    } catch (error) {
+      if (isPassing(error) || !renewals.some(({ checkpoint }) => checkpoint)) throw error;
+      if (batch.length > 1) return this.#renewApart(batch);
+      // The one that the database refuses, for its encoding say, is not sent again.
+      this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
+      const [running, refused] = [batch[0], renewals[0]?.checkpoint];
+      if (refused) running?.checkpointSaved(refused);
+      return this.#renew(batch);
+    }
 
     let busy = false;
     for (const [index, running] of batch.entries()) {
@@ -146,6 +158,15 @@ export class Heart {
       }
       this.#take(running, answer, sentAt);
     }
+    return busy;
+  }
+
+  /** The database refuses a checkpoint: that must not cost the other leases. */
+  async #renewApart(batch: readonly Running[]): Promise<boolean> {
+    const isBearer = (running: Running): boolean => running.unsavedCheckpoint !== undefined;
+    const others = batch.filter((running) => !isBearer(running));
+    let busy = others.length > 0 && (await this.#renew(others));
+    for (const bearer of batch.filter(isBearer)) busy = (await this.#renew([bearer])) || busy;
     return busy;
   }
 

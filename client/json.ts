@@ -41,14 +41,35 @@ export function toDocument(what: string, value: unknown): JsonText {
       `${what} contains a NUL character or half a surrogate pair, which PostgreSQL cannot store`,
     );
   }
-  const bytes = Buffer.byteLength(text);
+  const bytes = storedBytes(text);
   if (bytes > MAX_DOCUMENT_BYTES) {
     throw new LeaseholdError(
       'payload_too_large',
-      `${what} must be at most ${MAX_DOCUMENT_BYTES} bytes, got ${bytes}`,
+      `${what} must be at most ${MAX_DOCUMENT_BYTES} bytes as PostgreSQL writes it, got ${bytes}`,
     );
   }
   return new JsonText(text);
+}
+
+/**
+ * Bytes of JSON text as PostgreSQL writes it, which is what its limit counts: a space more after
+ * every comma and colon, and at most an exponent's number of digits more for what has one.
+ */
+function storedBytes(text: string): number {
+  let bytes = Buffer.byteLength(text);
+  if (bytes > MAX_DOCUMENT_BYTES) return bytes;
+  let inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (char === '\\') at++;
+    else if (char === '"') inString = !inString;
+    else if (inString) continue;
+    else if (char === ',' || char === ':') bytes++;
+    else if (char === '+' || (char === '-' && text[at - 1] === 'e')) {
+      bytes += Number.parseInt(text.slice(at + 1, at + 4), 10);
+    }
+  }
+  return bytes;
 }
 
 /** Most characters of an error text that are kept; the database cuts there too. */

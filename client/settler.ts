@@ -68,9 +68,16 @@ export class Settler {
       return checkpoint ? [{ ...leaseOf(running), checkpoint, running }] : [];
     });
     if (renewals.length === 0) return;
-    await this.#repeat(() => this.#client.heartbeatMany(renewals)).catch((error: unknown) => {
+    try {
+      await this.#repeat(() => this.#client.heartbeatMany(renewals));
+    } catch (error) {
+      if (batch.length > 1) {
+        // One of them is refused; alone, the others are saved.
+        for (const delivery of batch) await this.#saveCheckpoints([delivery]);
+        return;
+      }
       this.#onEvent({ type: 'call:failed', call: 'heartbeat', error });
-    });
+    }
     for (const { running, checkpoint } of renewals) running.checkpointSaved(checkpoint);
   }
 
