@@ -51,9 +51,8 @@ export class Running {
   readonly #abort = new AbortController();
   #aborted: { readonly reason: AbortReason; readonly at: Instant } | undefined;
   #checkpoint: PendingCheckpoint | undefined;
+  #lost = false;
 
-  /** The lease is gone or uncertain: it is renewed no more. */
-  lost = false;
   /** The handler ignored its signal for too long: it was ended by force, or is stuck. */
   givenUp = false;
   /** The handler was given up on and goes on; nothing can end it. */
@@ -82,6 +81,17 @@ export class Running {
     return this.#job;
   }
 
+  /** The lease is gone or uncertain: it is renewed no more. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** Nobody waits for a checkpoint any more; it is kept in case this process leases the job again. */
+  lose(): void {
+    this.#lost = true;
+    this.#checkpoint?.saved();
+  }
+
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
@@ -92,7 +102,7 @@ export class Running {
 
   /** Time until the handler is told to stop, by the lease or the longest runtime. */
   remainingMs(): number {
-    if (this.lost) return 0;
+    if (this.#lost) return 0;
     const at = now();
     const lease = msUntil(this.#deadline, at);
     const runtime = this.#runsUntil === undefined ? lease : msUntil(this.#runsUntil, at);
@@ -109,7 +119,7 @@ export class Running {
   adopt(job: UnparsedJob, sentAt: Instant): void {
     this.#job = job;
     this.#runsUntil = runsUntil(job, sentAt);
-    this.lost = false;
+    this.#lost = false;
     this.renewed(sentAt, job.remainingMs);
   }
 
@@ -146,6 +156,7 @@ export class Running {
         resolve();
       },
     };
+    if (this.#lost) resolve();
     return promise;
   }
 
