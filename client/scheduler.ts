@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs, type Instant, jittered, now } from './clock.ts';
-import { isPassing, LeaseholdError } from './errors.ts';
+import { hasCode, isPassing, LeaseholdError } from './errors.ts';
 import type { AbortReason, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
 import { describeError } from './json.ts';
@@ -269,8 +269,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       return running.declared ?? { kind: 'complete', result };
     } catch (thrown) {
       if (running.declared !== undefined) return running.declared;
-      if (thrown instanceof LeaseholdError && thrown.code === 'invalid_payload') {
-        return { kind: 'dead_letter', reason: describeError(thrown.message) };
+      if (hasCode(thrown, 'invalid_payload')) {
+        return { kind: 'dead_letter', reason: describeError((thrown as LeaseholdError).message) };
       }
       switch (running.abortReason) {
         case 'lease_lost':
@@ -320,7 +320,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   /** The lease is gone, or may be: the handler stops, and nothing is renewed any more (guarantee G10). */
   #lose(running: Running, reason: 'lease_lost' | 'cancelled'): void {
     if (running.lost) return;
-    running.lost = true;
+    running.lose();
     this.#emit({ type: 'job:lost', ...reference(running) });
     this.#abort(running, reason);
   }
