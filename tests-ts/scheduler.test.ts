@@ -1,0 +1,847 @@
+import pg from 'pg';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { Client, type Context, type Job, LeaseholdError, Scheduler } from '../client/index.ts';
+import { installSql } from '../scripts/manifest.ts';
+import { createDatabase, databaseUrl, withClient } from './support/database.ts';
+import { startProxy } from './support/proxy.ts';
+import { Gate, RecordedScheduler, startRecorded } from './support/recorded.ts';
+import { dropDatabase } from './support/server.ts';
+import { until } from './support/wait.ts';
+
+const url = await createDatabase();
+const pool = new pg.Pool({ connectionString: url, application_name: 'test' });
+afterAll(() => pool.end());
+const client = new Client(pool);
+let queues = 0;
+
+async function createQueue(settings = {}): Promise<string> {
+  const queue = `queue ${++queues}`;
+  await client.createQueue(queue, settings);
+  return queue;
+}
+
+async function proxied() {
+  const proxy = await startProxy(url);
+  onTestFinished(() => proxy.close());
+  return proxy;
+}
+
+/** Resolves once the lease of a job has been renewed so many times from now on; rejects once it is gone. */
+async function renewed(jobId: string, times: number, on: pg.Pool = pool): Promise<void> {
+  const seen = new Set<string>();
+  await until(async () => {
+    const { rows } = await on.query<{ at: string }>(
+      'select heartbeat_at::text as at from leasehold.lease where job_id = $1',
+      [jobId],
+    );
+    if (rows[0] === undefined) throw new Error(`job ${jobId} is not leased`);
+    return seen.add(rows[0].at).size > times;
+  });
+}
+
+/** Connections of one application, however many databases the server has. */
+async function connectionsOf(applicationName: string): Promise<number> {
+  const { rows } = await pool.query<{ count: number }>(
+    'select count(*)::int4 as count from pg_stat_activity where application_name = $1',
+    [applicationName],
+  );
+  return rows[0]?.count ?? Number.NaN;
+}
+
+/** A database of an old encoding, with the schema. */
+async function createLatinDatabase(): Promise<string> {
+  const name = `leasehold_test_latin_${process.pid}`;
+  await withClient(url, (connection) =>
+    connection.query(`create database ${name} encoding 'LATIN1' locale 'C' template template0`),
+  );
+  onTestFinished(() => dropDatabase(url, name));
+  await withClient(databaseUrl(url, name), async (connection) =>
+    // Its comments hold characters that cannot be said here either.
+    connection.query((await installSql()).replaceAll(/[^\t\n -~]/g, '?')),
+  );
+  return databaseUrl(url, name);
+}
+
+const named = (name: string) => ({ connectionString: url, application_name: name });
+
+describe('slots', () => {
+  test('a scheduler runs no more handlers than its concurrency, and leases no more jobs', async () => {
+    const queue = await createQueue();
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: 60 }, (_, n) => ({ payload: n })),
+    );
+    let active = 0;
+    let most = 0;
+    let mostLeased = 0;
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 4,
+      handlers: {
+        [queue]: async () => {
+          most = Math.max(most, ++active);
+          const [stats] = await client.queueStats(queue);
+          mostLeased = Math.max(mostLeased, stats?.leased ?? 0);
+          active--;
+        },
+      },
+    });
+    await until(() => scheduler.eventsOf('job:settled').length === 60);
+
+    expect({ most, mostLeased }).toEqual({ most: 4, mostLeased: 4 });
+    expect(new Set(scheduler.eventsOf('job:started').map(({ jobId }) => jobId)).size).toBe(60);
+  });
+
+  test('a busy scheduler leaves what it cannot start to others', async () => {
+    const queue = await createQueue();
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: 10 }, (_, n) => ({ payload: n })),
+    );
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 3,
+      handlers: { [queue]: () => gate.pass() },
+    });
+    await until(() => gate.reached === 3);
+    expect(scheduler.running).toBe(3);
+    expect(await client.queueStats(queue)).toMatchObject([{ leased: 3, ready: 7 }]);
+
+    const other = await startRecorded({
+      connection: url,
+      concurrency: 7,
+      handlers: { [queue]: () => 'done' },
+    });
+    await until(() => other.eventsOf('job:settled').length === 7);
+    expect(scheduler.running).toBe(3);
+    gate.open();
+    await until(() => scheduler.running === 0);
+  });
+
+  test('queues of one scheduler take turns, however long the first one’s line is', async () => {
+    const [a, b, c] = [await createQueue(), await createQueue(), await createQueue()];
+    for (const queue of [a, b, c]) {
+      await client.enqueueMany(
+        queue,
+        Array.from({ length: 5 }, () => ({ payload: null })),
+      );
+    }
+    const order: string[] = [];
+    const handler = ({ queue }: Job): void => void order.push(queue);
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 1,
+      handlers: { [a]: handler, [b]: handler, [c]: handler },
+    });
+    await until(() => scheduler.eventsOf('job:settled').length === 15);
+    expect(order).toEqual(Array.from({ length: 5 }, () => [a, b, c]).flat());
+  });
+
+  test('jobs of one queue start by priority, then by age', async () => {
+    const queue = await createQueue();
+    await client.enqueueMany(queue, [
+      { payload: 'c', priority: 5 },
+      { payload: 'a', priority: 0 },
+      { payload: 'd', priority: 5 },
+      { payload: 'b', priority: 3 },
+    ]);
+    const order: unknown[] = [];
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 1,
+      handlers: { [queue]: ({ payload }) => void order.push(payload) },
+    });
+    await until(() => scheduler.eventsOf('job:settled').length === 4);
+    expect(order).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  test('a scheduler has three connections, however many jobs it holds', async () => {
+    const queue = await createQueue();
+    const name = 'three connections';
+    const jobs = 300;
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: jobs }, (_, n) => ({ payload: n })),
+    );
+    const gate = new Gate();
+    let most = 0;
+    const scheduler = await startRecorded({
+      connection: named(name),
+      concurrency: jobs,
+      leaseMs: 10_000,
+      heartbeatMs: 1000,
+      checkpointMs: 0,
+      maintenanceMs: 50,
+      handlers: {
+        [queue]: async ({ payload }: Job<number>, context) => {
+          await context.checkpoint({ payload });
+          await gate.pass();
+          if (payload % 3 === 1) throw new Error('one of three');
+          if (payload % 3 === 2) context.release({ delayMs: 60_000 });
+        },
+      },
+    });
+    const look = async (): Promise<void> => {
+      most = Math.max(most, await connectionsOf(name));
+    };
+    await until(async () => {
+      await look();
+      return gate.reached === jobs;
+    });
+    const [held] = await client.peek(queue, { state: 'leased', limit: 1 });
+    await Promise.all([renewed(held?.jobId ?? '', 2), look()]);
+    gate.open();
+    await until(async () => {
+      await look();
+      return scheduler.eventsOf('job:settled').length === jobs;
+    });
+    expect(most).toBe(3);
+    await scheduler.stop();
+    expect(await connectionsOf(name)).toBe(0);
+  });
+});
+
+describe('handlers', () => {
+  test('a handler gets the job, its fence and a token that proves the lease', async () => {
+    const queue = await createQueue();
+    const seen: { job: Job; context: Context }[] = [];
+    const id = await client.enqueue(queue, { a: [1] }, { headers: { h: true }, priority: 7 });
+    const scheduler = await startRecorded({
+      connection: url,
+      leaseMs: 30_000,
+      handlers: {
+        [queue]: async (job, context) => {
+          seen.push({ job, context });
+          await client.assertLease(job.id, context.token);
+          expect(context.remainingMs()).toBeGreaterThan(10_000);
+          expect(context.remainingMs()).toBeLessThan(30_000);
+          expect(context.signal.aborted).toBe(false);
+          return { answer: 42 };
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed', late: false, queue });
+    expect(seen[0]?.job).toEqual({
+      id,
+      queue,
+      payload: { a: [1] },
+      headers: { h: true },
+      priority: 7,
+      attempt: 1,
+      failures: 0,
+      losses: 0,
+      checkpoint: undefined,
+      enqueuedAt: expect.any(Date),
+    });
+    expect(seen[0]?.context.fence).toEqual(expect.any(BigInt));
+    expect(await client.job(id)).toMatchObject({ state: 'completed', result: { answer: 42 } });
+  });
+
+  test.each<[string, (context: Context) => void, object, object]>([
+    [
+      'fail',
+      (context) => context.fail(new Error('as said'), { retryInMs: 60_000 }),
+      { status: 'failed' },
+      { state: 'scheduled', failures: 1, history: [{ error: expect.stringContaining('as said') }] },
+    ],
+    [
+      'fail for good',
+      (context) => context.fail('hopeless', { retryable: false }),
+      { status: 'dead' },
+      { state: 'dead', reason: 'not_retryable', history: [{ error: 'hopeless' }] },
+    ],
+    [
+      'release',
+      (context) => context.release({ delayMs: 60_000 }),
+      { status: 'released' },
+      { state: 'scheduled', releases: 1, failures: 0, losses: 0 },
+    ],
+    [
+      'deadLetter',
+      (context) => context.deadLetter('no use'),
+      { status: 'dead' },
+      { state: 'dead', reason: 'no use', failures: 0 },
+    ],
+  ])('%s counts, whether the handler returns or throws after it', async (_, say, settled, job) => {
+    const queue = await createQueue();
+    const returns = await client.enqueue(queue, 'returns');
+    const throws = await client.enqueue(queue, 'throws');
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: ({ payload }, context) => {
+          say(context);
+          context.deadLetter('said later, which does not count');
+          if (payload === 'throws') throw new Error('thrown after it was said');
+          return 'returned after it was said';
+        },
+      },
+    });
+    for (const id of [returns, throws]) {
+      expect(await scheduler.settled(id)).toMatchObject(settled);
+      expect(await client.job(id)).toMatchObject({ ...job, result: undefined });
+    }
+  });
+
+  test('completeIn commits the completion with the handler’s own rows', async () => {
+    const queue = await createQueue();
+    await pool.query('create table if not exists effect (job_id bigint)');
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: (job, context) =>
+          withClient(url, async (transaction) => {
+            await transaction.query('begin');
+            await transaction.query('insert into effect values ($1)', [job.id]);
+            await context.completeIn(transaction, 'in the transaction');
+            expect(await client.job(job.id)).toMatchObject({ state: 'leased' });
+            await transaction.query('commit');
+            return 'returned, which comes second';
+          }),
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'already_completed' });
+    expect(await client.job(id)).toMatchObject({
+      state: 'completed',
+      result: 'in the transaction',
+    });
+    const { rows } = await pool.query('select job_id from effect where job_id = $1', [id]);
+    expect(rows).toHaveLength(1);
+  });
+
+  test('completeIn leaves nothing behind when the handler’s transaction rolls back', async () => {
+    const queue = await createQueue();
+    await pool.query('create table if not exists undone (job_id bigint)');
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: ({ id: jobId, attempt }, context) =>
+          withClient(url, async (transaction) => {
+            await transaction.query('begin');
+            await transaction.query('insert into undone values ($1)', [jobId]);
+            await context.completeIn(transaction);
+            if (attempt === 1) {
+              await transaction.query('rollback');
+              context.fail('rolled back', { retryInMs: 0 });
+              return;
+            }
+            await transaction.query('commit');
+          }),
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'failed' });
+    expect(await scheduler.settled(id, 2)).toMatchObject({ status: 'already_completed' });
+    const { rows } = await pool.query('select job_id from undone where job_id = $1', [id]);
+    expect(rows).toHaveLength(1);
+    expect(await client.job(id)).toMatchObject({ state: 'completed', failures: 1 });
+  });
+
+  test('completeIn works where the queue keeps nothing', async () => {
+    const queue = await createQueue({ keepCompletedMs: 0 });
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: (_, context) =>
+          withClient(url, async (transaction) => {
+            await transaction.query('begin');
+            await context.completeIn(transaction);
+            await transaction.query('commit');
+          }),
+      },
+    });
+    await scheduler.settled(id);
+    expect(scheduler.eventsOf('outcome:refused')).toEqual([]);
+    await expect(client.job(id)).rejects.toMatchObject({ code: 'job_not_found' });
+    expect(await client.queueStats(queue)).toMatchObject([{ leased: 0, ready: 0, pruned: 1 }]);
+  });
+
+  test('a transaction of the handler that stays open does not stop the other renewals', async () => {
+    const queue = await createQueue();
+    const slow = await client.enqueue(queue, 'slow');
+    const neighbour = await client.enqueue(queue, 'neighbour');
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      leaseMs: 5000,
+      heartbeatMs: 800,
+      handlers: {
+        [queue]: async ({ id, payload }, context) => {
+          if (payload === 'neighbour') return gate.pass();
+          await withClient(url, async (transaction) => {
+            await transaction.query('begin');
+            await client.using(transaction).assertLease(id, context.token);
+            await renewed(neighbour, 2);
+            await transaction.query('commit');
+          });
+          gate.open();
+        },
+      },
+    });
+    expect(await scheduler.settled(slow)).toMatchObject({ status: 'completed' });
+    expect(await scheduler.settled(neighbour)).toMatchObject({ status: 'completed' });
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
+  });
+
+  test('what a handler threw is described, whatever it is', async () => {
+    const queue = await createQueue();
+    const circular: { self?: unknown } = {};
+    circular.self = circular;
+    const cause = new Error('a ring');
+    cause.cause = cause;
+    const thrown: [unknown, RegExp][] = [
+      [new Error('ordinary'), /Error: ordinary\n/],
+      ['a string', /^a string$/],
+      [undefined, /^undefined$/],
+      [null, /^null$/],
+      [0, /^0$/],
+      [12n, /./],
+      [Symbol('s'), /./],
+      [{ code: 7 }, /^\{"code":7\}$/],
+      [circular, /./],
+      [cause, /a ring/],
+      [Object.create(null), /./],
+      [
+        {
+          get message() {
+            throw new Error('getter');
+          },
+        },
+        /./,
+      ],
+      [
+        Object.defineProperty(new Error('m'), 'stack', {
+          get() {
+            throw new Error('stack');
+          },
+        }),
+        /./,
+      ],
+      [Object.assign(new Error(''), { stack: undefined }), /^Error$/],
+      [
+        new Proxy(
+          {},
+          {
+            getPrototypeOf() {
+              throw new Error('trap');
+            },
+          },
+        ),
+        /./,
+      ],
+      ['nul \0, half \ud800', /^nul \uFFFD, half \uFFFD$/],
+      [new Error('x'.repeat(1e8)), /^Error: xxx/],
+      [Object.assign(new Error('e'), { stack: 5 }), /^5$/],
+    ];
+    const ids = await client.enqueueMany(
+      queue,
+      thrown.map((_, payload) => ({ payload })),
+    );
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 5,
+      handlers: {
+        [queue]: ({ payload }: Job<number>) => {
+          throw thrown[payload]?.[0];
+        },
+      },
+    });
+    for (const [index, id] of ids.entries()) {
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'failed' });
+      const { error = '' } = (await client.job(id)).history[0] ?? {};
+      expect(error).toMatch(thrown[index]?.[1] ?? /never/);
+      expect(error.length).toBeLessThanOrEqual(16_384);
+    }
+  });
+
+  test('a result that cannot be stored fails its job and no other', async () => {
+    const queue = await createQueue({ maxFailures: 1 });
+    const circular: { self?: unknown } = {};
+    circular.self = circular;
+    const results: [unknown, RegExp | undefined][] = [
+      ['fine', undefined],
+      [1n, /BigInt/],
+      [circular, /circular/],
+      ['\0', /NUL/],
+      [{ deep: ['\udfff'] }, /surrogate/],
+      ['x'.repeat(1_048_576), /1048576 bytes/],
+      // Shorter than the limit as JavaScript writes it, longer as PostgreSQL does.
+      [Array.from({ length: 500_000 }, () => 1), /1048576 bytes/],
+      [Array.from({ length: 10_000 }, () => 1e300), /1048576 bytes/],
+      [undefined, undefined],
+      ['also fine', undefined],
+    ];
+    const ids = await client.enqueueMany(
+      queue,
+      results.map((_, payload) => ({ payload })),
+    );
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: results.length,
+      handlers: { [queue]: ({ payload }: Job<number>) => results[payload]?.[0] },
+    });
+    for (const [index, id] of ids.entries()) {
+      const [result, error] = results[index] ?? [];
+      await scheduler.settled(id);
+      expect(await client.job(id)).toMatchObject(
+        error === undefined
+          ? { state: 'completed', result }
+          : { state: 'dead', history: [{ error: expect.stringMatching(error) }] },
+      );
+    }
+    expect(scheduler.eventsOf('outcome:undeliverable')).toEqual([]);
+  });
+
+  test.each<[string, unknown]>([
+    ['in JavaScript', 'x'.repeat(1_048_576)],
+    ['as PostgreSQL writes it', Array.from({ length: 500_000 }, () => 1)],
+    ['with numbers of many digits', Array.from({ length: 10_000 }, () => 1e300)],
+  ])('a checkpoint too large %s is refused, and costs no neighbour its lease', async (_, data) => {
+    const queue = await createQueue();
+    const neighbour = await client.enqueue(queue, 'neighbour');
+    const guilty = await client.enqueue(queue, 'guilty');
+    const gate = new Gate();
+    let refusal: unknown;
+    const scheduler = await startRecorded({
+      connection: url,
+      leaseMs: 5000,
+      heartbeatMs: 800,
+      checkpointMs: 0,
+      handlers: {
+        [queue]: async ({ payload }, context) => {
+          if (payload === 'guilty') {
+            refusal = await context.checkpoint(data).catch((error: unknown) => error);
+          }
+          await gate.pass();
+        },
+      },
+    });
+    await until(() => gate.reached === 2);
+    await renewed(neighbour, 2);
+    gate.open();
+    expect(await scheduler.settled(neighbour)).toMatchObject({ status: 'completed', late: false });
+    expect(await scheduler.settled(guilty)).toMatchObject({ status: 'completed' });
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
+    expect(refusal).toBeInstanceOf(LeaseholdError);
+    expect(refusal).toMatchObject({ code: 'payload_too_large' });
+  });
+
+  test('a checkpoint that only the database refuses costs no lease and no other checkpoint', async () => {
+    // It cannot say every character there is.
+    const latin = await createLatinDatabase();
+    const latinPool = new pg.Pool({ connectionString: latin });
+    onTestFinished(() => latinPool.end());
+    const inLatin = new Client(latinPool);
+    await inLatin.createQueue('q');
+    const neighbour = await inLatin.enqueue('q', 'neighbour');
+    const guilty = await inLatin.enqueue('q', 'guilty');
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: latin,
+      leaseMs: 5000,
+      heartbeatMs: 800,
+      checkpointMs: 0,
+      handlers: {
+        q: async ({ payload }, context) => {
+          await context.checkpoint(payload === 'guilty' ? '🦋' : 'grün');
+          await gate.pass();
+          // Both at once, so that they go together.
+          await context.checkpoint(payload === 'guilty' ? '🦋🦋' : 'grüner');
+        },
+      },
+    });
+    await until(async () => (await inLatin.job(neighbour)).checkpoint === 'grün');
+    await renewed(neighbour, 2, latinPool);
+    await renewed(guilty, 2, latinPool);
+    gate.open();
+    expect(await scheduler.settled(neighbour)).toMatchObject({ status: 'completed', late: false });
+    expect(await scheduler.settled(guilty)).toMatchObject({ status: 'completed', late: false });
+    expect((await inLatin.job(neighbour)).checkpoint).toBe('grüner');
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
+    expect(scheduler.eventsOf('call:failed').map(({ call }) => call)).toContain('heartbeat');
+  });
+
+  test('a checkpoint that is waited for lets go when the lease is lost', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    let reason: unknown;
+    const scheduler = await startRecorded({
+      connection: url,
+      leaseMs: 5000,
+      heartbeatMs: 800,
+      cancelGraceMs: 60_000,
+      handlers: {
+        [queue]: async ({ attempt }, context) => {
+          if (attempt > 1) return;
+          // Somebody else takes the job away.
+          await pool.query('delete from leasehold.lease where job_id = $1', [id]);
+          await context.checkpoint({ never: true }, { flush: true });
+          await context.checkpoint({ nor: 'this' }, { flush: true });
+          reason = context.signal.reason;
+        },
+      },
+    });
+    await until(() => reason !== undefined);
+    expect(reason).toMatchObject({ code: 'lease_lost' });
+    await until(() => scheduler.running === 0);
+  });
+});
+
+describe('outcomes', () => {
+  test('an outcome is fixed once the handler has returned: only its delivery is repeated', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const faults = [
+      proxy.plant({ sql: 'leasehold.complete_many(', at: 'before-query', deed: 'rst', times: 2 }),
+      proxy.plant({ sql: 'leasehold.complete_many(', at: 'before-reply', deed: 'rst', nth: 3 }),
+    ];
+    const id = await client.enqueue(queue, {});
+    let runs = 0;
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      handlers: { [queue]: () => ++runs },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'already_completed' });
+    expect(faults.map(({ fired }) => fired)).toEqual([2, 1]);
+    expect(runs).toBe(1);
+    expect(await client.job(id)).toMatchObject({ state: 'completed', result: 1, failures: 0 });
+    expect(scheduler.eventsOf('call:failed').map(({ call }) => call)).toContain('settle');
+  });
+
+  test('a cancel that comes after the handler has returned does not undo its outcome', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const fault = proxy.plant({
+      sql: 'leasehold.complete_many(',
+      at: 'before-query',
+      deed: { delayMs: 500 },
+    });
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      leaseMs: 6000,
+      handlers: { [queue]: () => 'done' },
+    });
+    await fault.struck;
+    expect(await client.cancel(id)).toBe('requested');
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+    expect(await client.job(id)).toMatchObject({ state: 'completed', result: 'done' });
+  });
+
+  test('an observer that throws changes nothing', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const told: string[] = [];
+    const scheduler = new Scheduler({
+      connection: url,
+      handlers: { [queue]: () => 'done' },
+      onEvent: ({ type }) => {
+        told.push(type);
+        throw new Error(`observed ${type}`);
+      },
+    });
+    await scheduler.start();
+    await until(async () => (await client.job(id)).state === 'completed');
+    expect(await scheduler.stop()).toEqual({ stuck: [] });
+    expect(told).toEqual(
+      expect.arrayContaining(['worker:started', 'job:started', 'job:settled', 'worker:stopped']),
+    );
+  });
+});
+
+describe('start and stop', () => {
+  test('a scheduler without a handler cannot be made', () => {
+    expect(() => new Scheduler({ connection: url, handlers: {} })).toThrow(
+      expect.objectContaining({ code: 'invalid_argument' }),
+    );
+  });
+
+  test('a scheduler starts once', async () => {
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: { [await createQueue()]: () => 'done' },
+    });
+    await expect(scheduler.start()).rejects.toMatchObject({ code: 'invalid_argument' });
+    await scheduler.stop();
+    await expect(scheduler.start()).rejects.toMatchObject({ code: 'invalid_argument' });
+  });
+
+  test('stop works before start, which is refused from then on', async () => {
+    const scheduler = new Scheduler({
+      connection: named('never started'),
+      handlers: { [await createQueue()]: () => 'done' },
+    });
+    expect(await scheduler.stop()).toEqual({ stuck: [] });
+    await expect(scheduler.start()).rejects.toMatchObject({ code: 'invalid_argument' });
+    expect(await connectionsOf('never started')).toBe(0);
+  });
+
+  test('stop gives the same promise however often it is called', async () => {
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: { [await createQueue()]: () => 'done' },
+    });
+    const stopped = scheduler.stop();
+    expect(scheduler.stop({ graceMs: 0 })).toBe(stopped);
+    await stopped;
+    expect(scheduler.stop()).toBe(stopped);
+    expect(scheduler.eventsOf('worker:stopped')).toHaveLength(1);
+  });
+
+  test('stop takes the worker out of the registry', async () => {
+    const queue = await createQueue();
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: { [queue]: () => 'done' },
+    });
+    expect(await client.queueStats(queue)).toMatchObject([{ workers: 1 }]);
+    await scheduler.stop();
+    expect(await client.queueStats(queue)).toMatchObject([{ workers: 0 }]);
+  });
+
+  test('start waits for a database that is down, and works once it is up', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const proxy = await proxied();
+    proxy.refuse();
+    const scheduler = new RecordedScheduler({
+      connection: proxy.url,
+      handlers: { [queue]: () => 'done' },
+    });
+    const started = scheduler.start();
+    await until(() => scheduler.eventsOf('call:failed').length >= 2);
+    expect(scheduler.eventsOf('call:failed').every(({ call }) => call === 'start')).toBe(true);
+    expect(scheduler.eventsOf('worker:started')).toEqual([]);
+
+    proxy.heal();
+    await started;
+    await scheduler.settled(id);
+  });
+
+  test('stop ends a start that waits for a database', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    proxy.refuse();
+    const scheduler = new RecordedScheduler({
+      connection: proxy.url,
+      handlers: { [queue]: () => 'done' },
+    });
+    const started = scheduler.start();
+    await until(() => proxy.refused > 0);
+    await scheduler.stop();
+    await started;
+    expect(scheduler.eventsOf('worker:started')).toEqual([]);
+  });
+
+  test('start rejects for a queue that does not exist, and leaves nothing open', async () => {
+    const scheduler = new RecordedScheduler({
+      connection: named('no such queue'),
+      handlers: { [await createQueue()]: () => 'done', 'no such queue': () => 'done' },
+    });
+    await expect(scheduler.start()).rejects.toMatchObject({
+      code: 'queue_not_found',
+      message: expect.stringContaining('no such queue'),
+      hint: expect.stringContaining('create_queue'),
+    });
+    expect(scheduler.eventsOf('worker:started')).toEqual([]);
+    expect(await connectionsOf('no such queue')).toBe(0);
+    const { rows } = await pool.query('select from leasehold.worker where worker_id = $1', [
+      scheduler.workerId,
+    ]);
+    expect(rows).toHaveLength(0);
+  });
+
+  test('start rejects with the driver’s error where the login is refused', async () => {
+    const wrong = new URL(url);
+    wrong.username = 'nobody_of_that_name';
+    const scheduler = new RecordedScheduler({
+      connection: wrong.href,
+      handlers: { q: () => 'done' },
+    });
+    await expect(scheduler.start()).rejects.toMatchObject({ code: expect.stringMatching(/^28/) });
+  });
+});
+
+describe('finding jobs', () => {
+  test('a notification wakes a scheduler long before its next poll', async () => {
+    const queue = await createQueue();
+    const scheduler = await startRecorded({
+      connection: url,
+      pollMs: 60_000,
+      maintenanceMs: 0,
+      handlers: { [queue]: () => 'done' },
+    });
+    await scheduler.event('listener:connected');
+    // The job before is done, so it has looked after it began to listen.
+    await scheduler.settled(await client.enqueue(queue, 1));
+    for (let n = 0; n < 3; n++) {
+      const sentAt = performance.now();
+      const id = await client.enqueue(queue, n);
+      await scheduler.settled(id);
+      expect(performance.now() - sentAt).toBeLessThan(10_000);
+    }
+  });
+
+  test('a job that becomes due is found without a poll', async () => {
+    const queue = await createQueue();
+    const scheduler = await startRecorded({
+      connection: url,
+      pollMs: 60_000,
+      handlers: { [queue]: () => 'done' },
+    });
+    const sentAt = performance.now();
+    const id = await client.enqueue(queue, {}, { delayMs: 500 });
+    await scheduler.settled(id);
+    expect(performance.now() - sentAt).toBeGreaterThan(490);
+    expect(performance.now() - sentAt).toBeLessThan(10_000);
+  });
+
+  test('a queue that is resumed wakes the scheduler', async () => {
+    const queue = await createQueue();
+    await client.pauseQueue(queue);
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      pollMs: 60_000,
+      handlers: { [queue]: () => 'done' },
+    });
+    await scheduler.event('listener:connected');
+    await client.resumeQueue(queue);
+    await scheduler.settled(id);
+  });
+
+  test('without a listener jobs are found by polling, over two connections', async () => {
+    const queue = await createQueue();
+    const scheduler = await startRecorded({
+      connection: named('only polls'),
+      listenConnection: false,
+      pollMs: 200,
+      maintenanceMs: 0,
+      handlers: { [queue]: () => 'done' },
+    });
+    for (let n = 0; n < 3; n++) await scheduler.settled(await client.enqueue(queue, n));
+    expect(await connectionsOf('only polls')).toBe(2);
+    expect(scheduler.eventsOf('listener:connected')).toEqual([]);
+  });
+
+  test('a queue that is dropped does not keep the others waiting for ever', async () => {
+    const [kept, dropped] = [await createQueue(), await createQueue()];
+    const scheduler = await startRecorded({
+      connection: url,
+      pollMs: 100,
+      handlers: { [kept]: () => 'done', [dropped]: () => 'done' },
+    });
+    await client.dropQueue(dropped);
+    await scheduler.event(
+      'call:failed',
+      ({ call, error }) =>
+        call === 'lease' && error instanceof LeaseholdError && error.code === 'queue_not_found',
+    );
+    const id = await client.enqueue(kept, {});
+    await client.createQueue(dropped);
+    await scheduler.settled(id);
+  });
+});

@@ -1,0 +1,93 @@
+import { onTestFinished } from 'vitest';
+import {
+  type AnyQueues,
+  type QueueTypes,
+  Scheduler,
+  type SchedulerEvent,
+  type SchedulerOptions,
+} from '../../client/index.ts';
+
+type EventType = SchedulerEvent['type'];
+type EventOf<T extends EventType> = Extract<SchedulerEvent, { type: T }>;
+
+/** A scheduler in this process that remembers what it told; stopped when the test ends. */
+export class RecordedScheduler<Q extends QueueTypes = AnyQueues> extends Scheduler<Q> {
+  readonly events: SchedulerEvent[];
+  readonly #waiting: Set<() => void>;
+
+  constructor(options: SchedulerOptions<Q>) {
+    const events: SchedulerEvent[] = [];
+    const waiting = new Set<() => void>();
+    super({
+      ...options,
+      onEvent: (event) => {
+        events.push(event);
+        for (const look of [...waiting]) look();
+        options.onEvent?.(event);
+      },
+    });
+    this.events = events;
+    this.#waiting = waiting;
+    onTestFinished(async () => {
+      await this.stop({ graceMs: 0 });
+    });
+  }
+
+  /** The first event of a type that the condition holds for, there already or to come. */
+  event<T extends EventType>(
+    type: T,
+    holds: (event: EventOf<T>) => boolean = () => true,
+  ): Promise<EventOf<T>> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const found = this.eventsOf(type).find(holds);
+        if (found === undefined) return;
+        this.#waiting.delete(look);
+        resolve(found);
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  eventsOf<T extends EventType>(type: T): EventOf<T>[] {
+    return this.events.filter((event): event is EventOf<T> => event.type === type);
+  }
+
+  /** Resolves once the database has confirmed how an attempt of the job ended. */
+  settled(jobId: string, attempt = 1): Promise<EventOf<'job:settled'>> {
+    return this.event('job:settled', (event) => event.jobId === jobId && event.attempt === attempt);
+  }
+}
+
+/** The same, started. */
+export async function startRecorded<Q extends QueueTypes = AnyQueues>(
+  options: SchedulerOptions<Q>,
+): Promise<RecordedScheduler<Q>> {
+  const scheduler = new RecordedScheduler(options);
+  await scheduler.start();
+  return scheduler;
+}
+
+/** A door that handlers wait before until the test opens it. */
+export class Gate {
+  readonly #opened: Promise<void>;
+  #open: () => void = () => undefined;
+  /** How many came to it so far. */
+  reached = 0;
+
+  constructor() {
+    this.#opened = new Promise((resolve) => {
+      this.#open = resolve;
+    });
+  }
+
+  pass(): Promise<void> {
+    this.reached++;
+    return this.#opened;
+  }
+
+  open(): void {
+    this.#open();
+  }
+}
