@@ -174,7 +174,7 @@ describe('slots', () => {
       checkpointMs: 0,
       maintenanceMs: 50,
       handlers: {
-        [queue]: async ({ payload }: Job<number>, context) => {
+        [queue]: async ({ payload }, context) => {
           await context.checkpoint({ payload });
           await gate.pass();
           if (payload % 3 === 1) throw new Error('one of three');
@@ -444,7 +444,7 @@ describe('handlers', () => {
       connection: url,
       concurrency: 5,
       handlers: {
-        [queue]: ({ payload }: Job<number>) => {
+        [queue]: ({ payload }) => {
           throw thrown[payload]?.[0];
         },
       },
@@ -481,7 +481,7 @@ describe('handlers', () => {
     const scheduler = await startRecorded({
       connection: url,
       concurrency: results.length,
-      handlers: { [queue]: ({ payload }: Job<number>) => results[payload]?.[0] },
+      handlers: { [queue]: ({ payload }) => results[payload]?.[0] },
     });
     for (const [index, id] of ids.entries()) {
       const [result, error] = results[index] ?? [];

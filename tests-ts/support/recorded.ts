@@ -1,7 +1,6 @@
 import { onTestFinished } from 'vitest';
 import {
   type AnyQueues,
-  type QueueTypes,
   Scheduler,
   type SchedulerEvent,
   type SchedulerOptions,
@@ -11,11 +10,11 @@ type EventType = SchedulerEvent['type'];
 type EventOf<T extends EventType> = Extract<SchedulerEvent, { type: T }>;
 
 /** A scheduler in this process that remembers what it told; stopped when the test ends. */
-export class RecordedScheduler<Q extends QueueTypes = AnyQueues> extends Scheduler<Q> {
+export class RecordedScheduler extends Scheduler {
   readonly events: SchedulerEvent[];
   readonly #waiting: Set<() => void>;
 
-  constructor(options: SchedulerOptions<Q>) {
+  constructor(options: SchedulerOptions<AnyQueues>) {
     const events: SchedulerEvent[] = [];
     const waiting = new Set<() => void>();
     super({
@@ -61,9 +60,9 @@ export class RecordedScheduler<Q extends QueueTypes = AnyQueues> extends Schedul
 }
 
 /** The same, started. */
-export async function startRecorded<Q extends QueueTypes = AnyQueues>(
-  options: SchedulerOptions<Q>,
-): Promise<RecordedScheduler<Q>> {
+export async function startRecorded(
+  options: SchedulerOptions<AnyQueues>,
+): Promise<RecordedScheduler> {
   const scheduler = new RecordedScheduler(options);
   await scheduler.start();
   return scheduler;
