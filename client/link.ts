@@ -8,6 +8,12 @@ export interface LinkOptions {
   readonly connection: pg.ClientConfig;
   /** Longest time one call may take, connecting included. */
   readonly deadlineMs: number;
+  /**
+   * Longest time connecting may take. Longer than a call may, it goes on for the calls to come: were it
+   * given up with each call, a busy server would be asked for ever new connections and give none.
+   * @default deadlineMs
+   */
+  readonly connectDeadlineMs?: number;
   /** Called on every new connection before anything else is sent. */
   readonly onConnect?: (connection: pg.Client) => Promise<void>;
   /** Called when a connection that was in use has ended, whatever the reason. */
@@ -95,15 +101,15 @@ export class Link implements Queryable {
     await this.#pause();
     if (this.#closing.signal.aborted) throw stopped();
 
-    const connection = new Connection(this.#options.connection, this.#options.deadlineMs);
+    const { connection: config, deadlineMs, connectDeadlineMs = deadlineMs } = this.#options;
+    const connection = new Connection(config, connectDeadlineMs);
     const onLost = (error: Error) => {
       this.#connection = undefined;
       if (!this.#closing.signal.aborted) this.#options.onLost?.(error);
     };
-    const timer = setTimeout(
-      () => connection.destroy(new Error('the server accepts but does not answer')),
-      this.#options.deadlineMs,
-    );
+    const giveUp = () => connection.destroy(new Error('the server accepts but does not answer'));
+    const timer = setTimeout(giveUp, connectDeadlineMs);
+    this.#closing.signal.addEventListener('abort', giveUp);
     try {
       await connection.client.connect();
       await this.#options.onConnect?.(connection.client);
@@ -113,6 +119,7 @@ export class Link implements Queryable {
       throw error;
     } finally {
       clearTimeout(timer);
+      this.#closing.signal.removeEventListener('abort', giveUp);
     }
     this.#failures = 0;
     connection.onEnd(onLost);

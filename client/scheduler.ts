@@ -77,7 +77,11 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const { callTimeoutMs: deadlineMs, heartbeatMs, checkpointMs, probeMs } = this.#timing;
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
     this.#workLink = new Link({ connection, deadlineMs });
-    this.#heartLink = new Link({ connection, deadlineMs: Math.min(deadlineMs, heartbeatMs / 2) });
+    this.#heartLink = new Link({
+      connection,
+      deadlineMs: Math.min(deadlineMs, heartbeatMs / 2),
+      connectDeadlineMs: deadlineMs,
+    });
     this.#client = Client.unchecked(this.#workLink);
     this.#settler = new Settler(this.#client, onEvent);
     this.#heart = new Heart({

@@ -29,9 +29,9 @@ describe.concurrent('renewal', () => {
     expect(proxy.seen('heartbeat_many', { applicationName: idle?.name ?? '' })).toEqual([]);
   });
 
-  scenario('C02 a job is held for a hundred lease lengths', { timeout: 180_000 }, async ({ s }) => {
+  scenario('C02 a job is held for a hundred lease lengths', { timeout: 240_000 }, async ({ s }) => {
     await s.worker({ options: { leaseMs: 1000, heartbeatMs: 250, concurrency: 1 } });
-    const jobId = await s.client.enqueue('work', { do: 'ignore-abort', ms: 170_000 });
+    const jobId = await s.client.enqueue('work', { do: 'ignore-abort', ms: 230_000 });
     await until(async () => (await s.client.job(jobId)).state === 'leased');
     const { leasedAt } = await s.client.job(jobId);
     await until(() => Date.now() - Number(leasedAt) > 100_000);
@@ -99,6 +99,27 @@ describe.concurrent('renewal', () => {
       expect(worker.events('handler:aborted')).toEqual([]);
       expect(worker.events('job:lost')).toEqual([]);
       expect(await s.invocations()).toHaveLength(1);
+    },
+  );
+
+  scenario(
+    'C03 a connection that is slow to come about is not given up with each heartbeat',
+    async ({ s }) => {
+      const heartbeatMs = 1000;
+      const proxy = await s.proxy();
+      proxy.connectDelayMs = 1.5 * heartbeatMs;
+      const worker = await s.worker({ url: proxy.url, options: { leaseMs: 9000, heartbeatMs } });
+      const jobId = await s.client.enqueue('work', { do: 'sleep', ms: 12_000 });
+      const cut = proxy.plant({ sql: 'heartbeat_many', at: 'before-query', deed: 'rst' });
+      await worker.event('job:settled');
+
+      expect(cut.fired).toBe(1);
+      expect(await s.client.job(jobId)).toMatchObject({
+        state: 'completed',
+        attempt: 1,
+        losses: 0,
+      });
+      expect(worker.events('handler:aborted')).toEqual([]);
     },
   );
 

@@ -81,6 +81,8 @@ export class DatabaseProxy {
   /** While set, NotificationResponse messages do not reach clients. */
   dropNotifications = false;
   droppedNotifications = 0;
+  /** How long a new connection waits for the first word of the server. */
+  connectDelayMs = 0;
 
   constructor(url: string) {
     this.#target = new URL(url);
@@ -187,6 +189,7 @@ export class DatabaseProxy {
     });
     this.#connections.push(connection);
     if (this.#arrivals === 'black-hole') connection.blackHole();
+    if (this.connectDelayMs > 0) connection.delay(this.connectDelayMs);
   }
 }
 
@@ -319,6 +322,11 @@ export class ProxiedConnection {
   blackHole(direction: Direction = 'both'): void {
     if (direction !== 'to-server') this.#toClient.passing = false;
     if (direction !== 'to-client') this.#toServer.passing = false;
+  }
+
+  /** What the server says comes so much later, this once. */
+  delay(ms: number): void {
+    this.#toClient.hold(ms);
   }
 
   #failed(): void {
