@@ -259,6 +259,16 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     return row?.retired === true;
   }
 
+  /** Says that this connection's session wants to be told of ready jobs; it listens on "leasehold". */
+  async doze(queues: readonly QueueName<Q>[]): Promise<void> {
+    await this.#call('select leasehold.doze($1)', [queues]);
+  }
+
+  /** Ends one doze. */
+  async rise(queues: readonly QueueName<Q>[]): Promise<void> {
+    await this.#call('select leasehold.rise($1)', [queues]);
+  }
+
   async leaseJobs<N extends QueueName<Q>>(
     queues: readonly N[],
     request: LeaseRequest,

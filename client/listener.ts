@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { Client } from './client.ts';
 import { backoffMs, jittered } from './clock.ts';
 import type { SchedulerEvent } from './events.ts';
 import { Link } from './link.ts';
@@ -9,6 +10,7 @@ const CHANNEL = 'leasehold';
 export interface ListenerOptions {
   readonly connection: pg.ClientConfig;
   readonly workerId: string;
+  readonly queues: readonly string[];
   readonly probeMs: number;
   readonly deadlineMs: number;
   readonly onEvent: (event: SchedulerEvent) => void;
@@ -27,10 +29,14 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #link: Link;
   #closed = false;
+  #listening = false;
   #timer: NodeJS.Timeout | undefined;
   #wakeUp: (() => void) | undefined;
   #heardProbe: (() => void) | undefined;
   #deaf = false;
+  readonly #client: Client;
+  /** Since when the database tells of ready jobs; undefined: it does not. */
+  #dozingSince: number | undefined;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -39,10 +45,42 @@ export class Listener {
       deadlineMs: options.deadlineMs,
       onConnect: (connection) => this.#listen(connection),
       onLost: (error) => {
+        this.#listening = false;
+        this.#dozingSince = undefined;
         options.onEvent({ type: 'listener:lost', error });
         this.#wakeUp?.();
       },
     });
+    this.#client = Client.unchecked(this.#link);
+  }
+
+  /** For how long this process has been dozing; undefined: it is awake, or cannot doze. */
+  get dozingForMs(): number | undefined {
+    return this.#dozingSince === undefined ? undefined : performance.now() - this.#dozingSince;
+  }
+
+  /**
+   * Asks to be told of ready jobs. True where that is new: what became ready just before was not
+   * announced, so one more look is needed. Never rejects.
+   */
+  async doze(): Promise<boolean> {
+    if (this.#dozingSince !== undefined || !this.#listening || this.#closed) return false;
+    this.#dozingSince = performance.now();
+    return this.#client.doze(this.#options.queues).then(
+      () => true,
+      () => {
+        this.#dozingSince = undefined;
+        return false;
+      },
+    );
+  }
+
+  /** Asks not to be told any more. */
+  rise(): void {
+    if (this.#dozingSince === undefined) return;
+    this.#dozingSince = undefined;
+    // If it fails the connection is lost, and the doze with it.
+    this.#client.rise(this.#options.queues).catch(() => undefined);
   }
 
   /** Listens until close(). Never rejects. */
@@ -71,6 +109,7 @@ export class Listener {
   async #listen(connection: pg.Client): Promise<void> {
     connection.on('notification', ({ payload }) => this.#receive(payload ?? ''));
     await connection.query(`listen ${CHANNEL}`);
+    this.#listening = true;
     this.#options.onEvent({ type: 'listener:connected' });
     // What was announced while nobody listened is found by looking.
     this.#options.onReady(undefined);

@@ -19,6 +19,9 @@ import { ThreadRunner, Threads } from './thread-runner.ts';
 import type { AnyQueues, QueueTypes, Settlement } from './types.ts';
 import { VERSION } from './version.ts';
 
+/** How soon after the beginning of a doze to look again. */
+const EARLY_LOOK_MS = 25;
+
 /** A job whose handler went on after stop() had told it to end. */
 export interface StuckJob {
   readonly jobId: string;
@@ -101,11 +104,14 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
         : new Listener({
             connection: configOf(options.listenConnection ?? options.connection),
             workerId: this.workerId,
+            queues: this.#queues,
             probeMs,
             deadlineMs,
             onEvent,
             onReady: (queueId) => {
-              if (queueId === undefined || this.#queueIds.has(queueId)) this.#wake.fire();
+              if (queueId !== undefined && !this.#queueIds.has(queueId)) return;
+              this.#listener?.rise();
+              this.#wake.fire();
             },
             onCancel: () => this.#heart.beatNow(),
           });
@@ -164,11 +170,15 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     while (!this.#stopping.signal.aborted) {
       const free = this.#timing.concurrency - this.#running.size;
       if (free <= 0) {
+        this.#listener?.rise();
         await this.#slotFreed.wait();
         continue;
       }
       const jobs = await this.#lease(free, turn++);
-      if (jobs.length < free) await this.#wake.wait(jittered(this.#timing.pollMs));
+      if (jobs.length === free || (await this.#listener?.doze())) continue;
+      // An enqueue that was under way when the doze began announces nothing: one early look for it.
+      const early = (this.#listener?.dozingForMs ?? Infinity) < EARLY_LOOK_MS;
+      await this.#wake.wait(early ? EARLY_LOOK_MS : jittered(this.#timing.pollMs));
     }
   }
 

@@ -1226,19 +1226,39 @@ end;
 $$;
 -- end sql/internal/_settled.sql
 
+-- begin sql/internal/_doze_class.sql
+-- The first half of the advisory lock keys that say who dozes on which queue. Anybody may take such a
+-- lock: then hints are sent that nobody needs, or a session polls.
+create or replace function leasehold._doze_class()
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return 1281320773;
+-- end sql/internal/_doze_class.sql
+
 -- begin sql/internal/_wake.sql
--- Tells sleeping schedulers that a queue has ready jobs. A hint: losing it costs a poll interval.
--- NOTIFY serializes commits, and a full notification queue would fail the caller's: never while it fills.
+-- Tells sessions that doze that a queue has ready jobs. A hint: losing it costs a poll interval.
+-- A commit that carries NOTIFY waits for every other such commit, so nobody is told who is awake; and
+-- a full notification queue would fail the caller, so nothing is sent while it fills.
 create or replace function leasehold._wake(p_queue_ids integer[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_queue_id integer;
 begin
-  if cardinality(p_queue_ids) > 0 and pg_notification_queue_usage() < 0.5 then
-    perform pg_notify('leasehold', 'ready:' || woken.queue_id)
-    from (select distinct queue_id from unnest(p_queue_ids) as queue_id limit 100) as woken;
-  end if;
+  for v_queue_id in
+    select distinct queue_id from unnest(p_queue_ids) as queue_id limit 100
+  loop
+    -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
+    if pg_try_advisory_lock(leasehold._doze_class(), v_queue_id) then
+      perform pg_advisory_unlock(leasehold._doze_class(), v_queue_id);
+    elsif pg_notification_queue_usage() < 0.5 then
+      perform pg_notify('leasehold', 'ready:' || v_queue_id);
+    end if;
+  end loop;
 end;
 $$;
 -- end sql/internal/_wake.sql
@@ -2515,6 +2535,66 @@ p_worker_id  the worker
 Returns whether it was removed. Workers that vanish are removed by prune after a day.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/retire_worker.sql
+
+-- begin sql/functions/doze.sql
+create or replace function leasehold.doze(p_queues text[])
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_queues is null or array_position(p_queues, null) is not null then
+    raise exception 'queues must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+
+  perform pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
+  from leasehold.queue as queue
+  where queue.name = any (p_queues)
+    and queue.dropped_at is null;
+end;
+$$;
+
+comment on function leasehold.doze(text[]) is
+$doc$Says that this session has nothing to do and wants to be woken: from now on a job that becomes ready in one
+of the queues is announced on the channel "leasehold", as "ready:" and the queue's id.
+
+p_queues  the queues; those that do not exist are left out
+
+LISTEN first, then doze, then look for jobs once more, then wait, but never without a poll: what became
+ready in a transaction that was under way is not announced. rise ends it, and so does the end of the session,
+on which it holds an advisory lock a queue.
+Raises 22023.$doc$;
+-- end sql/functions/doze.sql
+
+-- begin sql/functions/rise.sql
+create or replace function leasehold.rise(p_queues text[])
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  -- A queue that was created meanwhile is not held: PostgreSQL warns of that, and it does not matter.
+  set client_min_messages = error
+as $$
+begin
+  if p_queues is null or array_position(p_queues, null) is not null then
+    raise exception 'queues must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+
+  perform pg_advisory_unlock_shared(leasehold._doze_class(), queue.queue_id)
+  from leasehold.queue as queue
+  where queue.name = any (p_queues)
+    and queue.dropped_at is null;
+end;
+$$;
+
+comment on function leasehold.rise(text[]) is
+$doc$Says that this session is awake and wants no announcements any more.
+
+p_queues  the queues that doze was called with
+
+Every doze takes one rise. Raises 22023.$doc$;
+-- end sql/functions/rise.sql
 
 -- begin sql/functions/lease_jobs.sql
 create or replace function leasehold.lease_jobs(

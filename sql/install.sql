@@ -57,6 +57,7 @@
 \ir internal/_settled_status.sql
 \ir internal/_settled.sql
 -- Group: internal: move jobs
+\ir internal/_doze_class.sql
 \ir internal/_wake.sql
 \ir internal/_deduplicate.sql
 \ir internal/_enqueue.sql
@@ -84,6 +85,8 @@
 -- Group: work
 \ir functions/register_worker.sql
 \ir functions/retire_worker.sql
+\ir functions/doze.sql
+\ir functions/rise.sql
 \ir functions/lease_jobs.sql
 \ir functions/heartbeat.sql
 \ir functions/heartbeat_many.sql
