@@ -38,8 +38,7 @@ export async function openDatabase(url: string | undefined, name: string): Promi
   return {
     url: server.url,
     place: `the embedded PostgreSQL of ${relative('', SERVER_FOLDER)}, port ${server.port}`,
-    // The hard way: no goodbye to anybody, and the next start recovers from the log.
-    disturb: () => disturb(server.url, name, () => server.restart('immediate')),
+    disturb: () => disturb(server.url, name, () => server.restart()),
     stop: () => server.stop(),
   };
 }

@@ -81,7 +81,7 @@ async function chooseJobs({ options, terminal, cores, direct }: Stage): Promise<
   if (jobs.length === 0) throw new Error('the time is too short for any of the files');
   const seconds = Math.max(secondsOf(jobs, speed), options.minSeconds);
   terminal.event(
-    `${jobs.length} of ${files.length} files of ${printable(named)}, ${megabytes(bytesOf(jobs))}: about ${Math.round(seconds)} s of work and checking on ${cores} cores`,
+    `${jobs.length} of ${files.length} files in ${printable(named)}, ${megabytes(bytesOf(jobs))}: about ${Math.round(seconds)} s of work and checking on ${cores} cores`,
   );
   return jobs;
 }
@@ -175,7 +175,7 @@ async function showProgress(
     await watch.pause(PROGRESS_MS);
     await watch.look();
   }
-  terminal.event(`all ${total} jobs finished`);
+  terminal.event(`all jobs finished: ${total}`);
   while (direct.done < total) {
     terminal.progress({ done: direct.done, total, what: 'files computed directly' });
     await watch.pause(PROGRESS_MS);
@@ -183,5 +183,7 @@ async function showProgress(
 }
 
 function megabytes(bytes: number): string {
-  return `${(bytes / 1_000_000).toFixed(1)} MB`;
+  return bytes < 100_000
+    ? `${Math.ceil(bytes / 1_000)} kB`
+    : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

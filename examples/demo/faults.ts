@@ -61,7 +61,7 @@ export async function inflict(scene: Scene): Promise<Faults> {
   const disturbance = await scene.database.disturb();
   const { restarted, sessionsEnded, tookMs } = disturbance;
   terminal.event(
-    `${restarted ? 'PostgreSQL crashed and restarted' : 'all sessions of the demo terminated (this server is not ours to restart)'}: ${count(sessionsEnded, 'session')} cut, back after ${seconds(tookMs)}`,
+    `${restarted ? 'PostgreSQL restarted' : 'all sessions of the demo terminated (this server is not ours to restart)'}: ${count(sessionsEnded, 'session')} cut, back after ${seconds(tookMs)}`,
     'red',
   );
 
@@ -84,6 +84,11 @@ async function freezeInTheMiddle(scene: Scene): Promise<Victim> {
   const { watch, workers } = scene;
   for (;;) {
     const worker = await watch.until('a worker in the middle of a job', async () => {
+      if (watch.done === scene.total) {
+        throw new Error(
+          'all was done before a worker was met in the middle of a job: too little to do',
+        );
+      }
       const leased = await leasedJobs(scene);
       return workers.working.find((each) => each.workerId && leased.some(isHalfDoneBy(each)));
     });
@@ -110,7 +115,7 @@ async function takeover(scene: Scene, victim: Victim): Promise<void> {
     return taken ? now.map((job) => scene.workers.byId(job.workerId)?.name ?? '?') : undefined;
   });
   scene.terminal.event(
-    `the ${count(held.length, 'job')} of ${worker.name} taken over by ${[...new Set(by)].sort().join(' and ')} after ${seconds(performance.now() - began)}`,
+    `${held.length === 1 ? 'the job' : `the ${held.length} jobs`} of ${worker.name} taken over by ${[...new Set(by)].sort().join(' and ')} after ${seconds(performance.now() - began)}`,
     'green',
   );
 }

@@ -14,8 +14,8 @@ others have its jobs, and PostgreSQL is restarted. Every result is compared with
   DIR           default: node_modules of this folder, a few hundred of its larger files
   --files N     take at most N files, an even sample of all sizes
   --seconds N   take as many files as the work and its checking can do in about N seconds; a tree that is
-                too small for that has its chunks hashed more often. Default without DIR: 22; with DIR all
-                files are taken, however long that lasts, and 14 is the least
+                too small for that has its chunks hashed more often. Default without DIR: 15; with DIR all
+                files are taken, however long that lasts, and 12 is the least
   -h, --help    show this text
 
 The database is an embedded PostgreSQL in the folder .leasehold; delete the folder to be rid of it. With
@@ -38,7 +38,7 @@ export interface Options {
   readonly maxSeconds: number;
 }
 
-const DEFAULTS = { files: 240, seconds: 22, minSeconds: 14 } as const;
+const DEFAULTS = { files: 240, seconds: 15, minSeconds: 12 } as const;
 
 export function parseOptions(args: readonly string[]): Options {
   const { values, positionals } = parse(args);
