@@ -27,22 +27,56 @@ export interface ThreadOptions {
 /** The worker threads of a scheduler, shared by its queues; made when the first job needs one. */
 export class Threads {
   readonly #options: ThreadOptions & { readonly max: number };
-  #pool: Promise<Piscina<ThreadTask, ThreadAnswer>> | undefined;
+  #pool: Promise<Pool> | undefined;
+  #busy = 0;
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: ThreadOptions & { readonly max: number }) {
     this.#options = options;
   }
 
   async run(task: ThreadTask, signal: AbortSignal): Promise<ThreadAnswer> {
+    await this.#turn(signal);
     this.#pool ??= this.#make();
-    return (await this.#pool).run(task, { signal, transferList: [task.port] });
+    try {
+      const pool = await this.#pool;
+      return await pool.threads
+        .run(task, { signal, transferList: [task.port] })
+        .catch((error: unknown) => {
+          throw pool.broken ?? error;
+        });
+    } finally {
+      this.#busy--;
+      for (const next of this.#waiting) {
+        next();
+        break;
+      }
+    }
   }
 
   async close(): Promise<void> {
-    await (await this.#pool)?.destroy();
+    const pool = await this.#pool?.catch(() => undefined);
+    await pool?.threads.destroy();
   }
 
-  async #make(): Promise<Piscina<ThreadTask, ThreadAnswer>> {
+  /** Waits until a thread may run. Piscina makes none for what waits in it while one ends. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    while (this.#busy >= this.#options.max) {
+      await new Promise<void>((resolve) => {
+        const next = (): void => {
+          this.#waiting.delete(next);
+          signal.removeEventListener('abort', next);
+          resolve();
+        };
+        this.#waiting.add(next);
+        signal.addEventListener('abort', next);
+      });
+      signal.throwIfAborted();
+    }
+    this.#busy++;
+  }
+
+  async #make(): Promise<Pool> {
     const { Piscina } = await import('piscina').catch((cause: unknown) => {
       throw new LeaseholdError(
         'peer_missing',
@@ -51,7 +85,7 @@ export class Threads {
       );
     });
     const { max, execArgv, resourceLimits } = this.#options;
-    return new Piscina<ThreadTask, ThreadAnswer>({
+    const threads = new Piscina<ThreadTask, ThreadAnswer>({
       filename: new URL(`./thread${extname(import.meta.url)}`, import.meta.url).href,
       minThreads: 0,
       maxThreads: max,
@@ -59,7 +93,22 @@ export class Threads {
       ...(execArgv ? { execArgv: [...execArgv] } : {}),
       ...(resourceLimits ? { resourceLimits } : {}),
     });
+    const pool: Pool = { threads, broken: undefined };
+    // A thread that failed without a task could not even start, nor would another: those who wait
+    // for it are told, and the next job begins anew.
+    threads.on('error', (error: unknown) => {
+      pool.broken ??= error;
+      this.#pool = undefined;
+      void threads.destroy();
+    });
+    return pool;
   }
+}
+
+interface Pool {
+  readonly threads: Piscina<ThreadTask, ThreadAnswer>;
+  /** Why its threads cannot start. */
+  broken: unknown;
 }
 
 /** A handler that is the default export of a module and runs in a worker thread. */
