@@ -6,15 +6,24 @@ import {
   type SchedulerOptions,
 } from '../../client/index.ts';
 
+/** How threads of vitest's process understand TypeScript, which it does in a way of its own. */
+export const TSX_THREADS = {
+  execArgv: [
+    '--import',
+    `data:text/javascript,import{register}from"${import.meta.resolve('tsx/esm/api')}";register()`,
+  ],
+} as const;
+
+type WhenOver = (end: () => Promise<void>) => void;
 type EventType = SchedulerEvent['type'];
 type EventOf<T extends EventType> = Extract<SchedulerEvent, { type: T }>;
 
-/** A scheduler in this process that remembers what it told; stopped when the test ends. */
+/** A scheduler in this process that remembers what it told; stopped when the test, or the file, ends. */
 export class RecordedScheduler extends Scheduler {
   readonly events: SchedulerEvent[];
   readonly #waiting: Set<() => void>;
 
-  constructor(options: SchedulerOptions<AnyQueues>) {
+  constructor(options: SchedulerOptions<AnyQueues>, whenOver: WhenOver = onTestFinished) {
     const events: SchedulerEvent[] = [];
     const waiting = new Set<() => void>();
     super({
@@ -27,7 +36,7 @@ export class RecordedScheduler extends Scheduler {
     });
     this.events = events;
     this.#waiting = waiting;
-    onTestFinished(async () => {
+    whenOver(async () => {
       await this.stop({ graceMs: 0 });
     });
   }
@@ -62,8 +71,9 @@ export class RecordedScheduler extends Scheduler {
 /** The same, started. */
 export async function startRecorded(
   options: SchedulerOptions<AnyQueues>,
+  whenOver?: WhenOver,
 ): Promise<RecordedScheduler> {
-  const scheduler = new RecordedScheduler(options);
+  const scheduler = new RecordedScheduler(options, whenOver);
   await scheduler.start();
   return scheduler;
 }

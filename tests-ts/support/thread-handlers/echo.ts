@@ -1,0 +1,3 @@
+import type { Job } from '../../../client/index.ts';
+
+export default ({ payload }: Job): unknown => payload;

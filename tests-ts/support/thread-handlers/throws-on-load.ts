@@ -1,0 +1,3 @@
+export default (): string => 'never';
+
+throw new Error('thrown while loading');
