@@ -303,25 +303,35 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   /** Fixes the outcome and delivers it; resolves when the database has answered. */
   async #settle(running: Running, outcome: Outcome): Promise<void> {
     running.outcome = outcome;
+    const { token } = running.job;
+    const settled = reference(running);
     const settlement = await this.#settler.deliver(running, outcome);
     if (settlement === undefined) return;
-    running.settled = true;
+
+    const adopted = running.job.token !== token;
+    if (adopted && endsJob(outcome)) {
+      // Had it been accepted, nobody could have leased the job anew: it goes with the new lease.
+      return this.#settle(running, outcome);
+    }
     if (wasRefused(settlement) && !(running.completedIn && settlement.status === 'job_not_found')) {
       this.#emit({
         type: 'outcome:refused',
-        ...reference(running),
+        ...settled,
         outcome: outcome.kind,
         status: settlement.status,
       });
-      return;
+    } else {
+      this.#emit({
+        type: 'job:settled',
+        ...settled,
+        status: settlement.status,
+        late: settlement.late,
+        ...(outcome.kind === 'fail' ? { error: outcome.error } : {}),
+      });
     }
-    this.#emit({
-      type: 'job:settled',
-      ...reference(running),
-      status: settlement.status,
-      late: settlement.late,
-      ...(outcome.kind === 'fail' ? { error: outcome.error } : {}),
-    });
+    // The job is to run again, and this process has it already: handed back for a fresh start.
+    if (adopted) return this.#settle(running, { kind: 'release' });
+    running.settled = true;
   }
 
   #end(running: Running): void {
@@ -502,6 +512,11 @@ const REFUSALS: readonly string[] = [
   'job_cancelled',
   'job_finished',
 ];
+
+/** Whether a job with this outcome never runs again. */
+function endsJob({ kind }: Outcome): boolean {
+  return kind === 'complete' || kind === 'dead_letter';
+}
 
 function wasRefused({ status }: Settlement): boolean {
   return REFUSALS.includes(status);

@@ -4,13 +4,15 @@ import { backoffMs } from './clock.ts';
 import { isPassing } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { type Outcome, type Running, reference } from './running.ts';
-import type { Settlement } from './types.ts';
+import type { Lease, Settlement } from './types.ts';
 
 /** Most outcomes in one call. */
 const MAX_BATCH = 1000;
 
 interface Delivery {
   readonly running: Running;
+  /** The lease that the outcome is said of, whatever lease the job has meanwhile. */
+  readonly lease: Lease;
   readonly outcome: Outcome;
   readonly done: (settlement: Settlement | undefined) => void;
 }
@@ -34,7 +36,7 @@ export class Settler {
   /** Resolves to the database's answer; to undefined where it can never be delivered, or on close. */
   deliver(running: Running, outcome: Outcome): Promise<Settlement | undefined> {
     return new Promise((done) => {
-      this.#waiting.push({ running, outcome, done });
+      this.#waiting.push({ running, lease: leaseOf(running), outcome, done });
       if (!this.#pumping) void this.#pump();
     });
   }
@@ -104,27 +106,24 @@ export class Settler {
     }
   }
 
-  /** One call for outcomes of one kind. The token is read now: the job may have been adopted. */
+  /** One call for outcomes of one kind. */
   async #call(batch: readonly Delivery[]): Promise<Settlement[]> {
     const first = batch[0];
     if (first?.outcome.kind === 'complete') {
       return this.#client.completeMany(
-        batch.map(({ running, outcome }) => ({
-          ...leaseOf(running),
+        batch.map(({ lease, outcome }) => ({
+          ...lease,
           result: outcome.kind === 'complete' ? outcome.result : undefined,
         })),
       );
     }
     if (first?.outcome.kind === 'fail') {
-      return this.#client.failMany(
-        batch.map(({ running, outcome }) => ({ ...leaseOf(running), ...outcome })),
-      );
+      return this.#client.failMany(batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })));
     }
-    return Promise.all(batch.map(({ running, outcome }) => this.#callOne(running, outcome)));
+    return Promise.all(batch.map(({ lease, outcome }) => this.#callOne(lease, outcome)));
   }
 
-  async #callOne(running: Running, outcome: Outcome): Promise<Settlement> {
-    const { jobId, token } = leaseOf(running);
+  async #callOne({ jobId, token }: Lease, outcome: Outcome): Promise<Settlement> {
     try {
       return outcome.kind === 'dead_letter'
         ? await this.#client.deadLetter(jobId, token, outcome.reason)
@@ -156,7 +155,7 @@ export class Settler {
   }
 }
 
-function leaseOf(running: Running): { jobId: string; token: string } {
+function leaseOf(running: Running): Lease {
   return { jobId: running.job.jobId, token: running.job.token };
 }
 

@@ -1,7 +1,14 @@
 import pg from 'pg';
 import { describe, expect } from 'vitest';
-import type { Client, LeasedJob } from '../../client/index.ts';
+import {
+  type Client,
+  type Handler,
+  type LeasedJob,
+  Scheduler,
+  type SchedulerEvent,
+} from '../../client/index.ts';
 import type { Behaviour } from '../support/behaviours.ts';
+import type { DatabaseProxy, PlantedFault } from '../support/proxy.ts';
 import { type Queues, type Scenario, scenario } from '../support/scenario.ts';
 import { until } from '../support/wait.ts';
 
@@ -294,7 +301,9 @@ describe.concurrent('expiry and fencing', () => {
   });
 
   scenario('C30 a scheduler that leases its own running job goes on with it', async ({ s }) => {
-    const worker = await s.worker({ options: { leaseMs: 20_000, concurrency: 2 } });
+    const worker = await s.worker({
+      options: { leaseMs: 20_000, concurrency: 2, maintenanceMs: 0 },
+    });
     const jobId = await s.client.enqueue('work', { do: 'sleep', ms: 6000 });
     await worker.event('handler:started');
     const { rows: old } = await s.pool.query('select token from leasehold.lease');
@@ -348,6 +357,93 @@ describe.concurrent('expiry and fencing', () => {
       expect(worker.events('job:started')).toHaveLength(1);
     },
   );
+
+  /** A scheduler of this process, whose lease_jobs answers are slow from now on. */
+  async function slowlyLeasing(
+    s: Scenario,
+    handler: Handler,
+  ): Promise<{
+    proxy: DatabaseProxy;
+    slow: PlantedFault;
+    events: SchedulerEvent[];
+    stop(): Promise<unknown>;
+  }> {
+    const proxy = await s.proxy();
+    const events: SchedulerEvent[] = [];
+    const scheduler = new Scheduler({
+      connection: proxy.url,
+      leaseMs: 60_000,
+      concurrency: 2,
+      maintenanceMs: 0,
+      handlers: { work: handler },
+      onEvent: (event) => events.push(event),
+    });
+    await scheduler.start();
+    const slow = proxy.plant({
+      sql: 'lease_jobs',
+      at: 'before-ready',
+      deed: { delayMs: 700 },
+      times: 1000,
+    });
+    return { proxy, slow, events, stop: () => scheduler.stop() };
+  }
+
+  scenario(
+    'C30 a result that waits behind the new lease of its job is delivered under it',
+    async ({ s }) => {
+      let finish = (): void => undefined;
+      const finished = new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+      let invocations = 0;
+      const { slow, events, stop } = await slowlyLeasing(s, async () => {
+        invocations++;
+        await finished;
+        return 'done';
+      });
+      const jobId = await s.client.enqueue('work', { do: 'return' });
+      await until(() => invocations === 1);
+      await reap(s);
+      await until(async () => (await s.client.job(jobId)).attempt === 2);
+      // The scheduler does not know yet: its answer is on the way.
+      expect(events.filter(({ type }) => type === 'job:adopted')).toEqual([]);
+      finish();
+
+      await until(async () => (await s.client.job(jobId)).state === 'completed');
+      const job = await s.client.job(jobId);
+      expect(job).toMatchObject({ attempt: 2, result: 'done', late: false });
+      expect(invocations).toBe(1);
+      expect(slow.fired).toBeGreaterThan(0);
+      expect(events.filter(({ type }) => type === 'job:adopted')).toHaveLength(1);
+      expect(events.filter(({ type }) => type === 'outcome:refused')).toEqual([]);
+      await stop();
+    },
+  );
+
+  for (const outcome of ['fail', 'release'] as const) {
+    scenario(
+      `C30 a job that is leased anew while its ${outcome} is repeated starts afresh`,
+      async ({ s }) => {
+        let invocations = 0;
+        const { proxy, events, stop } = await slowlyLeasing(s, (_job, context) => {
+          if (++invocations > 1) return 'done';
+          if (outcome === 'fail') context.fail('first', { retryInMs: 0 });
+          else context.release();
+          return undefined;
+        });
+        const cut = proxy.plant({ sql: `leasehold.${outcome}`, at: 'before-reply', deed: 'rst' });
+        const jobId = await s.client.enqueue('work', { do: 'return' });
+
+        await until(async () => (await s.client.job(jobId)).state === 'completed');
+        expect(cut.fired).toBe(1);
+        expect(events.filter(({ type }) => type === 'job:adopted').length).toBeGreaterThan(0);
+        const job = await s.client.job(jobId);
+        expect(job).toMatchObject({ losses: 0, failures: outcome === 'fail' ? 1 : 0 });
+        expect(invocations).toBe(2);
+        await stop();
+      },
+    );
+  }
 
   scenario('C31 what a zombie writes does not commit', async ({ s }) => {
     const { zombie, holder } = await overtaken(s);
