@@ -612,7 +612,7 @@ begin
     raise exception 'leasehold works at read committed, this transaction is %',
       current_setting('transaction_isolation')
       using errcode = 'LH006',
-        hint = 'Begin the transaction with "isolation level read committed"; enqueue alone works at every level.';
+        hint = 'Begin the transaction with "isolation level read committed"; enqueue works at every level.';
   end if;
   perform leasehold._require_writable();
 end;
@@ -1931,7 +1931,7 @@ begin
       );
     exception
       -- Another process made it, a lock is taken, or the default partition has rows of that day.
-      when duplicate_table or lock_not_available or check_violation then null;
+      when duplicate_table or unique_violation or lock_not_available or check_violation then null;
     end;
   end loop;
 end;

@@ -66,6 +66,20 @@ describe('queues', () => {
     ]);
   });
 
+  test('createQueue works for processes that start at once on a fresh database', async () => {
+    for (let round = 0; round < 3; round++) {
+      const fresh = new pg.Pool({ connectionString: await createDatabase(), max: 8 });
+      const connections = await Promise.all(Array.from({ length: 8 }, () => fresh.connect()));
+      const created = connections.map((connection, index) =>
+        new Client(connection).createQueue(`queue ${index % 2}`),
+      );
+      expect(await Promise.all(created)).toHaveLength(8);
+      for (const connection of connections) connection.release();
+      expect(await new Client(fresh).queueStats()).toHaveLength(2);
+      await fresh.end();
+    }
+  });
+
   test('a paused queue leases nothing until it is resumed', async () => {
     const queue = await createQueue();
     await client.enqueue(queue, 1);

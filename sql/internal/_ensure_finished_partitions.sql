@@ -39,7 +39,7 @@ begin
       );
     exception
       -- Another process made it, a lock is taken, or the default partition has rows of that day.
-      when duplicate_table or lock_not_available or check_violation then null;
+      when duplicate_table or unique_violation or lock_not_available or check_violation then null;
     end;
   end loop;
 end;
