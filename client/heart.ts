@@ -35,7 +35,7 @@ export class Heart {
   #allDueAt = 0;
   #beating = false;
   #failures = 0;
-  #sentAt = -Infinity;
+  #checkpointsSentAt = -Infinity;
   #stopped = false;
 
   constructor(options: HeartOptions) {
@@ -59,7 +59,9 @@ export class Heart {
   /** A checkpoint waits: it goes at once, or as soon as the interval between checkpoints allows. */
   checkpointOffered(flush: boolean): void {
     const { checkpointMs } = this.#options;
-    this.#schedule(flush ? 0 : Math.max(0, this.#sentAt + checkpointMs - performance.now()));
+    this.#schedule(
+      flush ? 0 : Math.max(0, this.#checkpointsSentAt + checkpointMs - performance.now()),
+    );
   }
 
   #beatAllIn(ms: number): void {
@@ -96,7 +98,6 @@ export class Heart {
     if (all) this.#allDueAt = Infinity;
     let nextMs = jittered(heartbeatMs);
     try {
-      this.#sentAt = performance.now();
       if (await this.#renewAll(all)) nextMs = Math.min(nextMs, heartbeatMs / 4);
       if (all) await register();
       this.#failures = 0;
@@ -134,6 +135,9 @@ export class Heart {
       token: running.job.token,
       checkpoint: running.unsavedCheckpoint,
     }));
+    if (renewals.some(({ checkpoint }) => checkpoint)) {
+      this.#checkpointsSentAt = performance.now();
+    }
     let answers: HeartbeatAnswer[];
     try {
       answers = await this.#options.client.heartbeatMany(renewals);

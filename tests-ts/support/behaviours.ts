@@ -18,7 +18,7 @@ export type Behaviour =
   /** Saves `{ step: 1 }`, `{ step: 2 }`, … from where an earlier attempt got to, flushing each. */
   | { readonly do: 'checkpoints'; readonly steps: number; readonly stepMs: number }
   /** Offers checkpoints without flushing them, then does the rest. */
-  | { readonly do: 'offer-checkpoints'; readonly steps: number; readonly then: Behaviour }
+  | { readonly do: 'offer-checkpoints'; readonly steps: number; readonly next: Behaviour }
   /** Ends the process at once, as the kernel would. */
   | { readonly do: 'crash'; readonly afterMs?: number }
   | { readonly do: 'fail'; readonly message?: string; readonly retryInMs?: number }
@@ -152,7 +152,7 @@ async function carryOut(behaviour: Behaviour, job: Job, context: Context): Promi
       return undefined;
     case 'offer-checkpoints':
       for (let step = 1; step <= behaviour.steps; step++) void context.checkpoint({ step });
-      return carryOut(behaviour.then, job, context);
+      return carryOut(behaviour.next, job, context);
     case 'crash':
       await sleep(behaviour.afterMs ?? 0);
       process.kill(process.pid, 'SIGKILL');
