@@ -14,6 +14,8 @@ export interface LinkOptions {
    * @default deadlineMs
    */
   readonly connectDeadlineMs?: number;
+  /** Shared by all links of a process, so that together they do not storm a server that is down. */
+  readonly pace?: Pace;
   /** Called on every new connection before anything else is sent. */
   readonly onConnect?: (connection: pg.Client) => Promise<void>;
   /** Called when a connection that was in use has ended, whatever the reason. */
@@ -126,10 +128,15 @@ export class Link implements Queryable {
     return connection;
   }
 
-  /** Waits out what is left of the backoff. */
-  #pause(): Promise<void> {
-    const ms = this.#retryAt - performance.now();
-    if (ms <= 0) return Promise.resolve();
+  /** Waits out what is left of the backoff, then for a turn among the links of the process. */
+  async #pause(): Promise<void> {
+    if (this.#failures === 0) return;
+    await this.#sleep(this.#retryAt - performance.now());
+    await this.#sleep(this.#options.pace?.take() ?? 0);
+  }
+
+  #sleep(ms: number): Promise<void> {
+    if (ms <= 0 || this.#closing.signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);
@@ -139,6 +146,19 @@ export class Link implements Queryable {
       const timer = setTimeout(done, ms);
       this.#closing.signal.addEventListener('abort', done);
     });
+  }
+}
+
+/** Keeps half a second between attempts to connect again. */
+export class Pace {
+  #freeAt = 0;
+
+  /** Takes the next turn; answers the time until then. */
+  take(): number {
+    const at = performance.now();
+    const turn = Math.max(at, this.#freeAt);
+    this.#freeAt = turn + 500;
+    return turn - at;
   }
 }
 

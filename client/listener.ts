@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs, jittered } from './clock.ts';
 import type { SchedulerEvent } from './events.ts';
-import { Link } from './link.ts';
+import { Link, type Pace } from './link.ts';
 
 /** The one channel of leasehold. What comes over it is a hint and carries no data. */
 const CHANNEL = 'leasehold';
@@ -13,6 +13,7 @@ export interface ListenerOptions {
   readonly queues: readonly string[];
   readonly probeMs: number;
   readonly deadlineMs: number;
+  readonly pace: Pace;
   readonly onEvent: (event: SchedulerEvent) => void;
   /** Jobs may be ready: of the queue of this id; undefined, after a gap: of any. */
   readonly onReady: (queueId: number | undefined) => void;
@@ -43,6 +44,7 @@ export class Listener {
     this.#link = new Link({
       connection: options.connection,
       deadlineMs: options.deadlineMs,
+      pace: options.pace,
       onConnect: (connection) => this.#listen(connection),
       onLost: (error) => {
         this.#listening = false;

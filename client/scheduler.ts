@@ -7,7 +7,7 @@ import { hasCode, isPassing, LeaseholdError } from './errors.ts';
 import type { AbortReason, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
 import { describeError } from './json.ts';
-import { Link } from './link.ts';
+import { Link, Pace } from './link.ts';
 import { Listener } from './listener.ts';
 import { DEFAULTS, type SchedulerOptions, type Timing, timingOf } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
@@ -79,8 +79,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const connection = configOf(options.connection);
     const { callTimeoutMs: deadlineMs, heartbeatMs, checkpointMs, probeMs } = this.#timing;
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
-    this.#workLink = new Link({ connection, deadlineMs });
+    const pace = new Pace();
+    this.#workLink = new Link({ connection, deadlineMs, pace });
     this.#heartLink = new Link({
+      pace,
       connection,
       deadlineMs: Math.min(deadlineMs, heartbeatMs / 2),
       connectDeadlineMs: deadlineMs,
@@ -107,6 +109,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
             queues: this.#queues,
             probeMs,
             deadlineMs,
+            pace,
             onEvent,
             onReady: (queueId) => {
               if (queueId !== undefined && !this.#queueIds.has(queueId)) return;
