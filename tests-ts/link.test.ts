@@ -1,35 +1,252 @@
-import { afterAll, describe, expect, it, vi } from 'vitest';
-import { Link } from '../client/link.ts';
+import { execFile } from 'node:child_process';
+import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { Client } from '../client/index.ts';
+import { Link, type LinkOptions } from '../client/link.ts';
 import { createDatabase } from './support/database.ts';
-import { startProxy } from './support/proxy.ts';
+import { type DatabaseProxy, startProxy } from './support/proxy.ts';
+import { RecordedScheduler } from './support/recorded.ts';
+import { until } from './support/wait.ts';
 
-describe('a link', async () => {
-  const proxy = await startProxy(await createDatabase());
-  afterAll(() => proxy.close());
+const url = await createDatabase();
+const pool = new pg.Pool({ connectionString: url });
+afterAll(() => pool.end());
+const client = new Client(pool);
 
-  it('does not send a call any more whose deadline passed before there was a connection', async () => {
-    // Chance would make some of the pauses between attempts shorter than the deadline.
-    const random = vi.spyOn(Math, 'random').mockReturnValue(0.999);
-    const link = new Link({ connection: { connectionString: proxy.url }, deadlineMs: 1_000 });
-    try {
-      proxy.refuse();
-      // Every failure makes the pause before the next attempt longer.
-      for (let failures = 0; failures < 5; failures++) {
-        await expect(link.query('select 1')).rejects.toThrow(/ECONNRESET|terminated/);
-      }
-      await expect(link.query(`select 'too late'`)).rejects.toMatchObject({
-        code: 'deadline_exceeded',
-      });
-      proxy.heal();
+async function proxied(): Promise<DatabaseProxy> {
+  const proxy = await startProxy(url);
+  onTestFinished(() => proxy.close());
+  return proxy;
+}
 
-      const ask = () => link.query(`select 'in time' as answer`).catch(() => undefined);
-      let answer = await ask();
-      while (answer === undefined) answer = await ask();
-      expect(answer.rows).toEqual([{ answer: 'in time' }]);
-      expect(proxy.seen('too late')).toEqual([]);
-    } finally {
-      random.mockRestore();
-      await link.close();
-    }
+function linkTo(connectionString: string, options: Partial<LinkOptions> = {}): Link {
+  const link = new Link({ connection: { connectionString }, deadlineMs: 5000, ...options });
+  onTestFinished(() => link.close());
+  return link;
+}
+
+async function pidOf(link: Link): Promise<number> {
+  const { rows } = await link.query('select pg_backend_pid() as pid');
+  return rows[0].pid;
+}
+
+test('a link keeps its connection from call to call', async () => {
+  const link = linkTo(url);
+  const pid = await pidOf(link);
+  expect(await pidOf(link)).toBe(pid);
+});
+
+test('a link makes one connection, however many calls come at once', async () => {
+  const proxy = await proxied();
+  const link = linkTo(proxy.url);
+  const pids = await Promise.all(Array.from({ length: 20 }, () => pidOf(link)));
+  expect(new Set(pids).size).toBe(1);
+  expect(proxy.connected).toBe(1);
+});
+
+test('a link goes on after an error of the server, over the same connection', async () => {
+  const link = linkTo(url);
+  const pid = await pidOf(link);
+  await expect(link.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' });
+  expect(await pidOf(link)).toBe(pid);
+});
+
+test('a link destroys a connection on which a deadline was missed, and takes another', async () => {
+  const proxy = await proxied();
+  const link = linkTo(proxy.url, { deadlineMs: 3000 });
+  const pid = await pidOf(link);
+
+  const missed = link.query('select pg_sleep(60)');
+  // It waits for its turn, and has a deadline of its own.
+  const next = pidOf(link);
+  await expect(missed).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  expect(await next).not.toBe(pid);
+  expect(proxy.connected).toBe(2);
+});
+
+test('a link never takes the late answer of one call for that of another', async () => {
+  const proxy = await proxied();
+  const link = linkTo(proxy.url, { deadlineMs: 2000 });
+  await pidOf(link);
+  const fault = proxy.plant({
+    sql: 'first',
+    at: 'before-reply',
+    deed: { delayMs: 2500 },
   });
+  await expect(link.query(`select 'first' as answer`)).rejects.toMatchObject({
+    code: 'deadline_exceeded',
+  });
+  expect(fault.fired).toBe(1);
+  const until3500 = performance.now() + 3500;
+  while (performance.now() < until3500) {
+    const { rows } = await link.query(`select 'second' as answer`);
+    expect(rows).toEqual([{ answer: 'second' }]);
+    await sleep(50);
+  }
+});
+
+test('a link never sends a call whose deadline has passed', async () => {
+  await pool.query('create table sent (text text)');
+  const proxy = await proxied();
+  const link = linkTo(proxy.url, { deadlineMs: 300 });
+  proxy.blackHole();
+  await expect(link.query(`insert into sent values ('missed')`)).rejects.toMatchObject({
+    code: 'deadline_exceeded',
+  });
+  proxy.refuse();
+  await until(async () => {
+    await link.query(`insert into sent values ('missed')`).catch(() => undefined);
+    return proxy.refused >= 4;
+  });
+  // By now the backoff is longer than a call may take: the next call misses its deadline in it.
+  const missed = link.query(`insert into sent values ('missed')`);
+  await missed.catch(() => proxy.heal());
+  proxy.heal();
+  await until(() =>
+    link.query(`insert into sent values ('in time')`).then(
+      () => true,
+      () => false,
+    ),
+  );
+  const { rows } = await pool.query('select distinct text from sent');
+  expect(rows).toEqual([{ text: 'in time' }]);
+});
+
+test('a link that lost its connection says so, and has another for the next call', async () => {
+  const lost: string[] = [];
+  const proxy = await proxied();
+  const link = linkTo(proxy.url, { onLost: (error) => lost.push(error.message) });
+  await pidOf(link);
+  proxy.cut('rst');
+  await until(() => lost.length === 1);
+  proxy.heal();
+  await pidOf(link);
+  expect(proxy.connected).toBe(2);
+});
+
+test('a call under way rejects when its connection is cut', async () => {
+  const proxy = await proxied();
+  const link = linkTo(proxy.url, { deadlineMs: 60_000 });
+  await pidOf(link);
+  const call = link.query('select pg_sleep(60)');
+  const rejected = expect(call).rejects.toThrow();
+  await until(() => proxy.seen('pg_sleep').length === 1);
+  proxy.cut('rst');
+  await rejected;
+});
+
+test('a closed link rejects calls under way and later ones', async () => {
+  const proxy = await proxied();
+  const link = linkTo(proxy.url, { deadlineMs: 60_000 });
+  await pidOf(link);
+  const call = link.query('select pg_sleep(60)');
+  const rejected = expect(call).rejects.toThrow();
+  await until(() => proxy.seen('pg_sleep').length === 1);
+  await link.close();
+  await rejected;
+  await expect(link.query('select 1')).rejects.toMatchObject({ code: 'stopped' });
+  await link.close();
+});
+
+/** Connects that a server which ends every connection at once sees within a time. */
+async function connectsWithin(ms: number, use: (url: string) => Promise<unknown>): Promise<number> {
+  let connects = 0;
+  const server = createServer((socket) => {
+    connects++;
+    socket.on('error', () => undefined);
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no address');
+  await use(`postgres://postgres@127.0.0.1:${address.port}/postgres`);
+  await sleep(ms);
+  return connects;
+}
+
+describe.concurrent('while the server is down', () => {
+  const SECONDS = 8;
+
+  test('a link tries to connect at most twice a second, however often it is called', async () => {
+    const connects = await connectsWithin(SECONDS * 1000, async (down) => {
+      const link = linkTo(down);
+      let closed = false;
+      onTestFinished(() => {
+        closed = true;
+      });
+      void (async () => {
+        while (!closed) await link.query('select 1').catch(() => sleep(1));
+      })();
+    });
+    expect(connects).toBeGreaterThan(2);
+    expect(connects).toBeLessThanOrEqual(SECONDS * 2);
+  });
+
+  test('a scheduler that waits for it tries to connect at most twice a second', async () => {
+    const connects = await connectsWithin(SECONDS * 1000, async (down) => {
+      const scheduler = new RecordedScheduler({ connection: down, handlers: { q: () => 'never' } });
+      void scheduler.start();
+    });
+    expect(connects).toBeGreaterThan(2);
+    expect(connects).toBeLessThanOrEqual(SECONDS * 2);
+  });
+
+  test('a scheduler that lost it tries to connect at most twice a second', async () => {
+    await client.createQueue('down');
+    await client.enqueue('down', {});
+    const proxy = await proxied();
+    const scheduler = new RecordedScheduler({
+      connection: proxy.url,
+      leaseMs: 60_000,
+      handlers: {
+        down: async (_, context) => {
+          await context.checkpoint('one');
+          await new Promise((resolve) => context.signal.addEventListener('abort', resolve));
+        },
+      },
+    });
+    await scheduler.start();
+    await scheduler.event('job:started');
+    await scheduler.event('listener:connected');
+    proxy.cut();
+    await sleep(SECONDS * 1000);
+    const { refused } = proxy;
+    expect(refused).toBeGreaterThan(2);
+    // The first attempt of each of its three connections is made at once.
+    expect(refused).toBeLessThanOrEqual(3 + SECONDS * 2);
+  });
+});
+
+describe.concurrent('an event loop', () => {
+  const run = promisify(execFile);
+  const script = fileURLToPath(new URL('./support/left-open.ts', import.meta.url));
+
+  test.each([
+    'an idle link',
+    'a busy link',
+    'a link that missed a deadline',
+    'a scheduler',
+    'a scheduler with a thread',
+  ])('is kept alive by nothing of %s that was closed', async (what) => {
+    await client.createQueue('work');
+    await client.createQueue('threads');
+    if (what.includes('thread')) await client.enqueue('threads', {});
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', script, what, url]);
+    expect(JSON.parse(stdout)).toEqual([]);
+  });
+
+  test.each(['a link that cannot connect', 'a scheduler that never reached the database'])(
+    'is kept alive by nothing of %s that was closed',
+    async (what) => {
+      const proxy = await proxied();
+      proxy.blackHole();
+      const { stdout } = await run(process.execPath, ['--import', 'tsx', script, what, proxy.url]);
+      expect(JSON.parse(stdout)).toEqual([]);
+    },
+  );
 });

@@ -1,0 +1,84 @@
+/*
+ * A process that uses a part of the client, closes it, and says what still keeps its event loop
+ * alive. It ends by itself or not at all.
+ */
+import { setImmediate as turn } from 'node:timers/promises';
+import { Scheduler } from '../../client/index.ts';
+import { Link } from '../../client/link.ts';
+
+const [what = '', url = ''] = process.argv.slice(2);
+const before = process.getActiveResourcesInfo();
+
+const USES: Readonly<Record<string, () => Promise<unknown>>> = {
+  'an idle link': async () => {
+    const link = new Link({ connection: { connectionString: url }, deadlineMs: 5000 });
+    await link.query('select 1');
+    await link.close();
+  },
+  'a busy link': async () => {
+    const link = new Link({ connection: { connectionString: url }, deadlineMs: 60_000 });
+    await link.query('select 1');
+    const call = link.query('select pg_sleep(60)').catch((error: unknown) => error);
+    await turn();
+    await link.close();
+    await call;
+  },
+  'a link that cannot connect': async () => {
+    const link = new Link({ connection: { connectionString: url }, deadlineMs: 60_000 });
+    const call = link.query('select 1').catch((error: unknown) => error);
+    await turn();
+    await link.close();
+    await call;
+  },
+  'a link that missed a deadline': async () => {
+    const link = new Link({ connection: { connectionString: url }, deadlineMs: 1000 });
+    await link.query('select pg_sleep(60)').catch((error: unknown) => error);
+    await link.close();
+  },
+  'a scheduler': async () => {
+    const scheduler = new Scheduler({
+      connection: url,
+      handlers: { work: () => 'done' },
+      pollMs: 60_000,
+    });
+    await scheduler.start();
+    await scheduler.stop();
+  },
+  'a scheduler that never reached the database': async () => {
+    const scheduler = new Scheduler({ connection: url, handlers: { work: () => 'done' } });
+    const started = scheduler.start();
+    await turn();
+    await scheduler.stop();
+    await started;
+  },
+  'a scheduler with a thread': async () => {
+    const scheduler: Scheduler = new Scheduler({
+      connection: url,
+      handlers: { threads: { module: new URL('./thread-handlers/echo.ts', import.meta.url) } },
+      onEvent: ({ type }) => {
+        if (type === 'job:settled') void scheduler.stop();
+      },
+    });
+    await scheduler.start();
+    await new Promise<void>((resolve) => {
+      const timer = setInterval(() => {
+        if (scheduler.running > 0) return;
+        clearInterval(timer);
+        resolve();
+      }, 20);
+    });
+    await scheduler.stop();
+  },
+};
+
+const use = USES[what];
+if (use === undefined) throw new TypeError(`nothing is known of ${what}`);
+await use();
+// Sockets report their end a turn later.
+for (let turns = 0; turns < 3; turns++) await turn();
+const left = process.getActiveResourcesInfo();
+for (const resource of before) {
+  const at = left.indexOf(resource);
+  if (at >= 0) left.splice(at, 1);
+}
+process.stdout.write(`${JSON.stringify(left)}\n`);

@@ -1,0 +1,114 @@
+/*
+ * What the compiler must refuse. Nothing here runs: tsc fails where an expected error does not
+ * come, or one comes that is not expected.
+ */
+import type { Pool } from 'pg';
+import { Client, type Job, Scheduler } from '../client/index.ts';
+
+interface Queues {
+  readonly [name: string]: { payload: unknown; result?: unknown; checkpoint?: unknown };
+}
+
+type Typed = {
+  render: {
+    payload: { readonly file: string; readonly pages: number };
+    result: { readonly bytes: number };
+    checkpoint: { readonly page: number };
+  };
+  mail: { payload: { readonly to: string } };
+};
+
+// What an application says of its queues is accepted as such.
+export const accepted: Queues = {} as Typed;
+
+export async function clients(pool: Pool): Promise<void> {
+  const client = new Client<Typed>(pool);
+
+  await client.enqueue('render', { file: 'a.pdf', pages: 3 }, { priority: 1, delayMs: 10 });
+  await client.enqueue('mail', { to: 'a@example.com' });
+  // @ts-expect-error there is no such queue
+  await client.enqueue('rendr', { file: 'a.pdf', pages: 3 });
+  // @ts-expect-error the payload is another queue's
+  await client.enqueue('mail', { file: 'a.pdf', pages: 3 });
+  // @ts-expect-error a member is missing
+  await client.enqueue('render', { file: 'a.pdf' });
+  // @ts-expect-error a member is of another type
+  await client.enqueue('render', { file: 'a.pdf', pages: '3' });
+  // @ts-expect-error there is no such option
+  await client.enqueue('mail', { to: 'a@example.com' }, { prio: 1 });
+
+  await client.enqueueMany('mail', [{ payload: { to: 'a@example.com' }, dedupKey: 'a' }]);
+  // @ts-expect-error one of the payloads is wrong
+  await client.enqueueMany('mail', [{ payload: { to: 'a@example.com' } }, { payload: { to: 1 } }]);
+
+  // @ts-expect-error there is no such queue
+  await client.createQueue('rendr');
+  // @ts-expect-error there is no such queue
+  await client.pauseQueue('rendr');
+  // @ts-expect-error there is no such queue
+  await client.peek('rendr');
+  // @ts-expect-error either ids or a queue
+  await client.redrive({});
+
+  const [job] = await client.leaseJobs(['render'], { workerId: '' });
+  const pages: number | undefined = job?.payload.pages;
+  // @ts-expect-error the payload has no such member
+  job?.payload.to;
+  // @ts-expect-error one of the queues does not exist
+  await client.leaseJobs(['render', 'rendr'], { workerId: '' });
+
+  const info = await client.job<'render'>('1');
+  const bytes: number | undefined = info.result?.bytes;
+  // @ts-expect-error an id is text, as bigint does not fit a number
+  await client.job(1);
+
+  // @ts-expect-error a transaction's client is typed like the one it was made from
+  await client.using(pool).enqueue('mail', { to: 1 });
+  void [pages, bytes];
+}
+
+export function schedulers(): void {
+  new Scheduler<Typed>({
+    connection: '',
+    handlers: {
+      render: async (job, context) => {
+        const from: number = job.checkpoint?.page ?? 0;
+        await context.checkpoint({ page: from + 1 });
+        // @ts-expect-error the checkpoint is of another type
+        await context.checkpoint({ pages: 1 });
+        // @ts-expect-error the payload has no such member
+        job.payload.to;
+        return { bytes: job.payload.pages };
+      },
+      mail: ({ payload: { to } }) => to,
+    },
+  });
+
+  new Scheduler<Typed>({
+    connection: '',
+    handlers: {
+      // @ts-expect-error the result is of another type
+      render: async () => ({ byte: 1 }),
+      // @ts-expect-error the payload is another queue's
+      mail: (_: Job<{ file: string }>) => undefined,
+    },
+  });
+
+  new Scheduler<Typed>({
+    connection: '',
+    handlers: {
+      // @ts-expect-error there is no such queue
+      rendr: () => undefined,
+    },
+  });
+
+  // A scheduler may serve some of the queues, in threads or here.
+  new Scheduler<Typed>({
+    connection: '',
+    handlers: { mail: { module: new URL('file:///mail.js') } },
+  });
+  // @ts-expect-error a module is named by a URL, which says what it is relative to
+  new Scheduler<Typed>({ connection: '', handlers: { mail: { module: './mail.js' } } });
+  // @ts-expect-error there must be a connection
+  new Scheduler<Typed>({ handlers: {} });
+}
