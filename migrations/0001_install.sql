@@ -2544,9 +2544,7 @@ create or replace function leasehold.doze(p_queues text[])
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_queues is null or array_position(p_queues, null) is not null then
-    raise exception 'queues must not be null' using errcode = 'invalid_parameter_value';
-  end if;
+  perform leasehold._require_list('queues', p_queues);
 
   perform pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
   from leasehold.queue as queue
@@ -2577,9 +2575,7 @@ create or replace function leasehold.rise(p_queues text[])
   set client_min_messages = error
 as $$
 begin
-  if p_queues is null or array_position(p_queues, null) is not null then
-    raise exception 'queues must not be null' using errcode = 'invalid_parameter_value';
-  end if;
+  perform leasehold._require_list('queues', p_queues);
 
   perform pg_advisory_unlock_shared(leasehold._doze_class(), queue.queue_id)
   from leasehold.queue as queue
