@@ -1,6 +1,6 @@
 -- reap_expired: expired leases are taken away, and jobs past their time end.
 begin;
-select plan(55);
+select plan(56);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -99,7 +99,7 @@ select is(
   (leasehold.heartbeat(leasehold_test.job_id('mortal'), leasehold_test.token('mortal'))).status, 'ok', 'and is renewed as ever'
 );
 select leasehold_test.advance('2 minutes');
-select leasehold.reap_expired();
+select is(leasehold.reap_expired(), 1, 'a job that lapses past its time to live is taken once');
 select is(pg_temp.job('mortal'), '(dead,ttl_expired,0,1,0,1)', 'a lease that lapses past its job''s time to live ends it');
 
 -- A cancel that was asked for.

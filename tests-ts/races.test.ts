@@ -23,6 +23,7 @@ import {
 } from './support/sessions.ts';
 
 const url = await createDatabase();
+const hot = await createDatabase();
 const admin = await Session.open(url);
 const one = await Session.open(url);
 const two = await Session.open(url);
@@ -403,29 +404,32 @@ describe('heartbeat_many', () => {
   });
 
   test('renews on the page: at least 95 of 100 updates are HOT', async () => {
-    await admin.rows(`select leasehold.create_queue('hot')`);
-    await admin.rows(
+    // Room on a page is made of versions that no snapshot needs: let nothing here hold one, neither
+    // autovacuum nor the sessions of other tests.
+    const calm = await Session.open(hot);
+    for (const table of await calm.column(
+      `select oid::regclass from pg_class
+       where relnamespace = 'leasehold'::regnamespace and relkind = 'r'`,
+    )) {
+      await calm.rows(`alter table ${table} set (autovacuum_enabled = false)`);
+    }
+    await calm.rows(`select leasehold.create_queue('hot')`);
+    await calm.rows(
       `select leasehold.enqueue_many('hot',
          (select jsonb_agg('{"payload": 1}'::jsonb) from generate_series(1, 500)))`,
     );
-    const all = (await admin.rows(
+    const all = (await calm.rows(
       `select job_id as "jobId", token from leasehold.lease_jobs(array['hot'], gen_random_uuid(), 500)`,
     )) as unknown as Held[];
-    const counts = async () => {
-      await one.rows('select pg_stat_force_next_flush()');
-      await one.rows('select 1');
-      const [row] = await admin.rows(
-        `select n_tup_upd, n_tup_hot_upd from pg_stat_all_tables
-         where relid = 'leasehold.lease'::regclass`,
-      );
-      return { all: Number(row?.n_tup_upd), hot: Number(row?.n_tup_hot_upd) };
-    };
-    const before = await counts();
-    for (let round = 0; round < 20; round++) await beat(one, all);
-    for (const held of all.slice(0, 50)) await one.value(HEARTBEAT, proof(held));
-    const after = await counts();
-    expect(after.all - before.all).toBeGreaterThanOrEqual(20 * 500);
-    expect((after.hot - before.hot) / (after.all - before.all)).toBeGreaterThan(0.95);
+    for (let round = 0; round < 20; round++) await beat(calm, all);
+    for (const held of all.slice(0, 50)) await calm.value(HEARTBEAT, proof(held));
+    await calm.rows('select pg_stat_force_next_flush()');
+    const [updates] = await calm.rows(
+      `select n_tup_upd as all, n_tup_hot_upd as hot from pg_stat_all_tables
+       where relid = 'leasehold.lease'::regclass`,
+    );
+    expect(Number(updates?.all)).toBe(20 * 500 + 50);
+    expect(Number(updates?.hot) / Number(updates?.all)).toBeGreaterThan(0.95);
   });
 });
 
