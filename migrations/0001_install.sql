@@ -369,7 +369,7 @@ create table leasehold.upkeep (
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task, last_run_at)
-values ('reap', '-infinity'), ('prune', '-infinity')
+values ('reap', '-infinity'), ('prune', '-infinity'), ('dedup', '-infinity')
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
@@ -1104,6 +1104,9 @@ create or replace function leasehold._leases_of_request(
   language sql
   set search_path = pg_catalog, pg_temp
 as $$
+  -- Even this answer waits for replication.
+  select from leasehold.request as request where request.request_id = p_request_id for key share;
+
   -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
   select
     lease.job_id, queue.name, lease.priority, job.payload, job.headers,
@@ -1765,6 +1768,12 @@ begin
     return array[]::bigint[];
   end if;
   if p_outcome is null then
+    delete from leasehold.dedup as dedup
+    using leasehold.job as job
+    where job.job_id = any (v_job_ids)
+      and dedup.queue_id = job.queue_id
+      and dedup.dedup_key = job.dedup_key
+      and dedup.job_id = job.job_id;
     perform leasehold._erase(v_job_ids);
   else
     perform leasehold._finish(v_jobs);
@@ -2546,7 +2555,10 @@ as $$
 begin
   perform leasehold._require_list('queues', p_queues);
 
-  perform pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
+  -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
+  perform
+    pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
+    or pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
   from leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
@@ -3025,41 +3037,82 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_nestloop = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_indexscan = on
 as $$
 declare
-  v_ended leasehold.finished[];
-  v_late boolean;
+  v_job_ids bigint[] := '{}';
+  v_tokens uuid[] := '{}';
+  v_late boolean[] := '{}';
+  v_not_kept bigint[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
   perform leasehold._require_companion('result', p_results, p_job_ids);
   perform leasehold._require_documents('result', p_results);
 
-  select
-    array_agg(row(
-      held.job_id, leasehold._now(), null, held.leased_at, held.live_until, held.token,
-      held.worker_id, held.queue_id, held.attempt, held.releases, held.failures, held.losses,
-      held.priority, held.expires_at <= leasehold._now(), 'completed', null, item.result
-    )::leasehold.finished),
-    bool_or(held.expires_at <= leasehold._now())
-  into v_ended, v_late
-  from leasehold._take(p_job_ids, p_tokens) as held
-  left join (
-    -- Of equal items the first counts, as everywhere.
-    select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
-    from unnest(p_job_ids, p_tokens, p_results)
-      with ordinality as item (job_id, token, result, ordinality)
-    where p_results is not null
-    order by item.job_id, item.token, item.ordinality
-  ) as item
-    on item.job_id = held.job_id
-    and item.token = held.token;
+  loop
+    with ended as (
+      -- One walk of the key: leases are taken in id order, so that two batches cannot deadlock.
+      -- "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      delete from leasehold.lease as lease
+      where lease.job_id = any (p_job_ids)
+        and (
+          (lease.job_id, lease.token) in (
+            select item.job_id, item.token from unnest(p_job_ids, p_tokens) as item (job_id, token)
+          )
+        ) is true
+      returning
+        lease.*, leasehold._now() as ended_at, lease.expires_at <= leasehold._now() as late
+    ), keeping as materialized (
+      select queue.queue_id, queue.keep_completed
+      from leasehold.queue as queue
+      where queue.queue_id = any (array(select distinct ended.queue_id from ended))
+        and queue.keep_completed > interval '0'
+    ), kept as (
+      insert into leasehold.finished (
+        job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
+        attempt, releases, failures, losses, priority, late, outcome, result
+      )
+      select
+        ended.job_id, ended.ended_at, ended.ended_at + keeping.keep_completed, ended.leased_at,
+        ended.live_until, ended.token, ended.worker_id, ended.queue_id,
+        ended.attempt, ended.releases, ended.failures, ended.losses, ended.priority, ended.late,
+        'completed', item.result
+      from ended
+      join keeping on keeping.queue_id = ended.queue_id
+      left join (
+        -- Of equal items the first counts, as everywhere.
+        select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
+        from unnest(p_job_ids, p_tokens, p_results)
+          with ordinality as item (job_id, token, result, ordinality)
+        where p_results is not null
+        order by item.job_id, item.token, item.ordinality
+      ) as item
+        on item.job_id = ended.job_id
+        and item.token = ended.token
+    )
+    select
+      v_job_ids || array_agg(ended.job_id),
+      v_tokens || array_agg(ended.token),
+      v_late || array_agg(ended.late),
+      array_agg(ended.job_id) filter (where keeping.queue_id is null)
+    into v_job_ids, v_tokens, v_late, v_not_kept
+    from ended
+    left join keeping on keeping.queue_id = ended.queue_id;
 
-  perform leasehold._finish(v_ended);
+    if v_not_kept is not null then
+      perform leasehold._erase(v_not_kept);
+    end if;
+    exit when cardinality(v_job_ids) >= cardinality(p_job_ids)
+      or not leasehold._revive(p_job_ids, p_tokens);
+  end loop;
 
-  if cardinality(v_ended) = cardinality(p_job_ids) and not v_late then
+  if cardinality(v_job_ids) = cardinality(p_job_ids) and not (true = any (v_late)) then
     return query select item.job_id, 'completed', false, null::interval
     from unnest(p_job_ids) as item (job_id);
     return;
@@ -3080,7 +3133,7 @@ begin
       row_number() over (partition by item.job_id, item.token order by item.ordinality) as nth
     from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
   ) as item
-  left join unnest(v_ended) as ended
+  left join unnest(v_job_ids, v_tokens, v_late) as ended (job_id, token, late)
     on ended.job_id = item.job_id
     and ended.token = item.token
   order by item.ordinality;
@@ -3496,6 +3549,9 @@ begin
     join leasehold.job as job
       on job.queue_id = finished.queue_id
       and job.job_id = finished.job_id
+    join leasehold.queue as queue
+      on queue.queue_id = finished.queue_id
+      and queue.dropped_at is null
     where finished.outcome = 'dead'
       and (p_job_ids is null or finished.job_id = any (p_job_ids))
       and (p_queue is null or finished.queue_id = v_queue.queue_id)
@@ -3537,7 +3593,8 @@ p_job_ids  the dead jobs, at most p_limit; or
 p_queue    any dead jobs of this queue, oldest first
 p_limit    most jobs to put back, 1 to 10000
 
-Returns the ids of the jobs it put back; jobs that are not dead are left alone.
+Returns the ids of the jobs it put back; jobs that are not dead, or whose queue was dropped,
+are left alone.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/redrive.sql
 
@@ -3761,18 +3818,22 @@ begin
   perform leasehold._ensure_finished_partitions();
 
   -- A job that slipped into its queue while that was dropped.
-  perform leasehold._withdraw(
-    array(
-      select live.job_id
-      from leasehold.queue as queue
-      join leasehold._live as live on live.queue_id = queue.queue_id
-      where queue.dropped_at is not null
-        and live.state <> 'leased'
-      limit p_limit
-    ),
-    'cancelled',
-    'queue_dropped'
-  );
+  begin
+    perform leasehold._withdraw(
+      array(
+        select live.job_id
+        from leasehold.queue as queue
+        join leasehold._live as live on live.queue_id = queue.queue_id
+        where queue.dropped_at is not null
+          and live.state <> 'leased'
+        limit p_limit
+      ),
+      'cancelled',
+      'queue_dropped'
+    );
+  exception
+    when lock_not_available then null;
+  end;
 
   delete from leasehold.request as request
   where request.ctid = any (array(
@@ -3780,15 +3841,18 @@ begin
     where old.requested_at < v_now - interval '10 minutes'
     limit 10 * p_limit
   ));
-  delete from leasehold.dedup as dedup
-  where (dedup.queue_id, dedup.dedup_key) in (
-    select old.queue_id, old.dedup_key
-    from leasehold.dedup as old
-    where old.expires_at <= v_now
-      and not leasehold._is_live(old.job_id)
-    limit p_limit
-    for update skip locked
-  );
+  -- Every key past its window costs a look at its job, which may live for days: not every minute.
+  if leasehold._is_due('dedup', interval '10 minutes') then
+    delete from leasehold.dedup as dedup
+    where (dedup.queue_id, dedup.dedup_key) in (
+      select old.queue_id, old.dedup_key
+      from leasehold.dedup as old
+      where old.expires_at <= v_now
+        and not leasehold._is_live(old.job_id)
+      limit p_limit
+      for update skip locked
+    );
+  end if;
   delete from leasehold.outage as outage where outage.ended_at < v_now - interval '2 days';
   delete from leasehold.worker as worker
   where worker.heartbeat_at < v_now - interval '1 day'

@@ -49,6 +49,9 @@ function functionTable(parts: readonly Part[]): string {
     if (name?.[1] === undefined || comment === undefined) {
       throw new Error(`${part.path} has no signature or comment that could be read`);
     }
+    if (part.path !== `sql/functions/${name[1]}.sql`) {
+      throw new Error(`${part.path} is not named after its function, ${name[1]}`);
+    }
     if (part.group !== group) {
       group = part.group;
       rows.push(`| **${group}** | |`);

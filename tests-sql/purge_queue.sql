@@ -1,6 +1,6 @@
 -- purge_queue: the waiting jobs of a queue are removed without a trace, except in the count.
 begin;
-select plan(16);
+select plan(17);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 select leasehold_test.start('work');
@@ -52,6 +52,14 @@ from unnest(array[0, -1, null, 100001, 2147483647]) as bad;
 select throws_ok(
   'set local transaction_read_only = on; select leasehold.purge_queue(''work'')', 'LH007', null,
   'purge_queue refuses a read-only transaction'
+);
+
+select leasehold.create_queue('keyed');
+create temp table keyed as select leasehold.enqueue('keyed', '1', p_dedup_key => 'k') as job_id;
+select leasehold.purge_queue('keyed');
+select isnt(
+  leasehold.enqueue('keyed', '1', p_dedup_key => 'k'), (select job_id from keyed),
+  'purge_queue gives back the dedup keys of what it removes'
 );
 
 select * from finish();

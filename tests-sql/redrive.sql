@@ -1,6 +1,6 @@
 -- redrive: dead jobs are put back in line as a new generation that keeps its history.
 begin;
-select plan(31);
+select plan(32);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -122,6 +122,18 @@ select throws_ok(
   'redrive refuses a read-only transaction'
 );
 select is(leasehold_test.state(), (table before), 'a call that is refused changes no row');
+
+select leasehold.create_queue('dropped');
+create temp table in_dropped as
+  select lease.job_id, lease.token
+  from (select leasehold.enqueue('dropped', '1')) as job
+  cross join lateral leasehold.lease_jobs(array['dropped'], gen_random_uuid()) as lease;
+select leasehold.dead_letter(job_id, token) from in_dropped;
+select leasehold.drop_queue('dropped');
+select is_empty(
+  $$select leasehold.redrive((select array_agg(job_id) from in_dropped))$$,
+  'redrive leaves the jobs of a dropped queue alone'
+);
 
 select * from finish();
 rollback;

@@ -7,7 +7,10 @@ as $$
 begin
   perform leasehold._require_list('queues', p_queues);
 
-  perform pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
+  -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
+  perform
+    pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
+    or pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
   from leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;

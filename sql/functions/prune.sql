@@ -56,18 +56,22 @@ begin
   perform leasehold._ensure_finished_partitions();
 
   -- A job that slipped into its queue while that was dropped.
-  perform leasehold._withdraw(
-    array(
-      select live.job_id
-      from leasehold.queue as queue
-      join leasehold._live as live on live.queue_id = queue.queue_id
-      where queue.dropped_at is not null
-        and live.state <> 'leased'
-      limit p_limit
-    ),
-    'cancelled',
-    'queue_dropped'
-  );
+  begin
+    perform leasehold._withdraw(
+      array(
+        select live.job_id
+        from leasehold.queue as queue
+        join leasehold._live as live on live.queue_id = queue.queue_id
+        where queue.dropped_at is not null
+          and live.state <> 'leased'
+        limit p_limit
+      ),
+      'cancelled',
+      'queue_dropped'
+    );
+  exception
+    when lock_not_available then null;
+  end;
 
   delete from leasehold.request as request
   where request.ctid = any (array(
@@ -75,15 +79,18 @@ begin
     where old.requested_at < v_now - interval '10 minutes'
     limit 10 * p_limit
   ));
-  delete from leasehold.dedup as dedup
-  where (dedup.queue_id, dedup.dedup_key) in (
-    select old.queue_id, old.dedup_key
-    from leasehold.dedup as old
-    where old.expires_at <= v_now
-      and not leasehold._is_live(old.job_id)
-    limit p_limit
-    for update skip locked
-  );
+  -- Every key past its window costs a look at its job, which may live for days: not every minute.
+  if leasehold._is_due('dedup', interval '10 minutes') then
+    delete from leasehold.dedup as dedup
+    where (dedup.queue_id, dedup.dedup_key) in (
+      select old.queue_id, old.dedup_key
+      from leasehold.dedup as old
+      where old.expires_at <= v_now
+        and not leasehold._is_live(old.job_id)
+      limit p_limit
+      for update skip locked
+    );
+  end if;
   delete from leasehold.outage as outage where outage.ended_at < v_now - interval '2 days';
   delete from leasehold.worker as worker
   where worker.heartbeat_at < v_now - interval '1 day'

@@ -32,6 +32,9 @@ begin
     join leasehold.job as job
       on job.queue_id = finished.queue_id
       and job.job_id = finished.job_id
+    join leasehold.queue as queue
+      on queue.queue_id = finished.queue_id
+      and queue.dropped_at is null
     where finished.outcome = 'dead'
       and (p_job_ids is null or finished.job_id = any (p_job_ids))
       and (p_queue is null or finished.queue_id = v_queue.queue_id)
@@ -73,5 +76,6 @@ p_job_ids  the dead jobs, at most p_limit; or
 p_queue    any dead jobs of this queue, oldest first
 p_limit    most jobs to put back, 1 to 10000
 
-Returns the ids of the jobs it put back; jobs that are not dead are left alone.
+Returns the ids of the jobs it put back; jobs that are not dead, or whose queue was dropped,
+are left alone.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;

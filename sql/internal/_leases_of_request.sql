@@ -8,6 +8,9 @@ create or replace function leasehold._leases_of_request(
   language sql
   set search_path = pg_catalog, pg_temp
 as $$
+  -- Even this answer waits for replication.
+  select from leasehold.request as request where request.request_id = p_request_id for key share;
+
   -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
   select
     lease.job_id, queue.name, lease.priority, job.payload, job.headers,

@@ -62,6 +62,12 @@ begin
     return array[]::bigint[];
   end if;
   if p_outcome is null then
+    delete from leasehold.dedup as dedup
+    using leasehold.job as job
+    where job.job_id = any (v_job_ids)
+      and dedup.queue_id = job.queue_id
+      and dedup.dedup_key = job.dedup_key
+      and dedup.job_id = job.job_id;
     perform leasehold._erase(v_job_ids);
   else
     perform leasehold._finish(v_jobs);

@@ -4,7 +4,7 @@ create table leasehold.upkeep (
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task, last_run_at)
-values ('reap', '-infinity'), ('prune', '-infinity')
+values ('reap', '-infinity'), ('prune', '-infinity'), ('dedup', '-infinity')
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
