@@ -14,6 +14,8 @@ export interface LinkOptions {
    * @default deadlineMs
    */
   readonly connectDeadlineMs?: number;
+  /** Longest delay before another attempt to connect. @default 5_000 */
+  readonly maxBackoffMs?: number;
   /** Shared by all links of a process, so that together they do not storm a server that is down. */
   readonly pace?: Pace;
   /** Called on every new connection before anything else is sent. */
@@ -117,7 +119,8 @@ export class Link implements Queryable {
       await this.#options.onConnect?.(connection.client);
     } catch (error) {
       connection.destroy(error as Error);
-      this.#retryAt = performance.now() + backoffMs(this.#failures++);
+      const delayMs = backoffMs(this.#failures++, 100, this.#options.maxBackoffMs);
+      this.#retryAt = performance.now() + delayMs;
       throw error;
     } finally {
       clearTimeout(timer);

@@ -83,6 +83,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     this.#workLink = new Link({ connection, deadlineMs, pace });
     this.#heartLink = new Link({
       pace,
+      // After an outage a worker has one lease length to show that it is still there.
+      maxBackoffMs: Math.min(heartbeatMs, 5000),
       connection,
       deadlineMs: Math.min(deadlineMs, heartbeatMs / 2),
       connectDeadlineMs: deadlineMs,
