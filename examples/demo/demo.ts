@@ -28,7 +28,7 @@ const MAX_LOSSES = 100;
 const ENQUEUE_BATCH = 1_000;
 /** How long workers may go on at the end, where only zombies still have something to do. */
 const DRAIN_MS = 20_000;
-const PROGRESS_MS = 100;
+const PROGRESS_MS = 250;
 
 interface Stage {
   readonly options: Options;

@@ -31,8 +31,13 @@ export interface Scene {
   readonly terminal: Terminal;
 }
 
-/** How much of the work is done before each of them. */
-const BEFORE = { kill: 0.1, freeze: 0.3, disturb: 0.5 } as const;
+/**
+ * Which part of the jobs is done before each of them. The largest jobs are first in line, and while
+ * they run there is always somebody in the middle of one.
+ */
+const BEFORE = { kill: 0.03, freeze: 0.15, disturb: 0.5 } as const;
+/** The middle of a small job is short. */
+const GLANCE_MS = 25;
 
 export async function inflict(scene: Scene): Promise<Faults> {
   const { workers, terminal, watch, total } = scene;
@@ -83,17 +88,20 @@ export function refusedTo({ journal }: Pick<Scene, 'journal'>, { worker }: Victi
 async function freezeInTheMiddle(scene: Scene): Promise<Victim> {
   const { watch, workers } = scene;
   for (;;) {
-    const worker = await watch.until('a worker in the middle of a job', async () => {
-      if (watch.done === scene.total) {
-        throw new Error(
-          'all was done before a worker was met in the middle of a job: too little to do',
-        );
-      }
-      const leased = await leasedJobs(scene);
-      return workers.working.find((each) => each.workerId && leased.some(isHalfDoneBy(each)));
-    });
+    const worker = await watch.until(
+      'a worker in the middle of a job',
+      async () => {
+        if (watch.done === scene.total) {
+          throw new Error('all was done before a worker was met in the middle of a job');
+        }
+        const leased = await leasedJobs(scene);
+        return workers.working.find((each) => each.workerId && leased.some(isHalfDoneBy(each)));
+      },
+      GLANCE_MS,
+    );
     await worker.freeze();
-    await watch.until(`the last call of ${worker.name} to end`, () => isQuiet(scene, worker));
+    const isStill = () => isQuiet(scene, worker);
+    await watch.until(`the last call of ${worker.name} to end`, isStill, GLANCE_MS);
     const held = (await leasedJobs(scene)).filter((job) => job.workerId === worker.workerId);
     if (held.some(isHalfDoneBy(worker))) return { worker, held };
     await worker.thaw();

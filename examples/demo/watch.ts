@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { isPassing } from '../../client/errors.ts';
 import type { Client } from '../../client/index.ts';
 
-const POLL_MS = 40;
+const POLL_MS = 100;
 /** With no sign of life from any worker for so long, waiting has become pointless. */
 const STALL_MS = 120_000;
 
@@ -62,6 +62,7 @@ export class Watch {
   async until<T>(
     what: string,
     condition: () => T | Promise<T>,
+    pollMs = POLL_MS,
   ): Promise<NonNullable<Exclude<T, false>>> {
     const { signal, pulse } = this.#options;
     let [beat, at] = [pulse(), performance.now()];
@@ -77,7 +78,7 @@ export class Watch {
           `waited in vain for ${what}: no worker has said anything for ${STALL_MS / 1000} s`,
         );
       }
-      await this.pause(POLL_MS);
+      await this.pause(pollMs);
     }
   }
 }
