@@ -30,6 +30,7 @@ describe.concurrent('shutdown', PATIENCE, () => {
     const last = await s.client.enqueue('work', { do: 'sleep', ms: 2000 });
     await worker.event('handler:started');
     worker.kill('SIGTERM');
+    await worker.event('stopping');
     // A lease_jobs call that was under way may still find it, and then hands it back.
     const late = await s.client.enqueue('work', { do: 'return' });
     expect(await worker.exited).toBe(0);

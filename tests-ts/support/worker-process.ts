@@ -44,6 +44,7 @@ export type WorkerEvent =
   | Reported<Extract<SchedulerEvent, { error: unknown }>>
   | HandlerReport
   | { readonly type: 'ready'; readonly workerId: string }
+  | { readonly type: 'stopping' }
   | { readonly type: 'stopped'; readonly stuck: readonly StuckJob[] };
 
 type Reported<E> = E extends { error: unknown }

@@ -62,9 +62,11 @@ const scheduler = new Scheduler<Queues>({
 });
 
 async function stop(): Promise<void> {
-  const { stuck } = await scheduler.stop(
+  const stopped = scheduler.stop(
     settings.graceMs === undefined ? {} : { graceMs: settings.graceMs },
   );
+  report({ type: 'stopping' });
+  const { stuck } = await stopped;
   report({ type: 'stopped', stuck });
   await closeRecorder();
   process.stdin.destroy();
