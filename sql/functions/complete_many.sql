@@ -7,41 +7,82 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_nestloop = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_indexscan = on
 as $$
 declare
-  v_ended leasehold.finished[];
-  v_late boolean;
+  v_job_ids bigint[] := '{}';
+  v_tokens uuid[] := '{}';
+  v_late boolean[] := '{}';
+  v_not_kept bigint[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
   perform leasehold._require_companion('result', p_results, p_job_ids);
   perform leasehold._require_documents('result', p_results);
 
-  select
-    array_agg(row(
-      held.job_id, leasehold._now(), null, held.leased_at, held.live_until, held.token,
-      held.worker_id, held.queue_id, held.attempt, held.releases, held.failures, held.losses,
-      held.priority, held.expires_at <= leasehold._now(), 'completed', null, item.result
-    )::leasehold.finished),
-    bool_or(held.expires_at <= leasehold._now())
-  into v_ended, v_late
-  from leasehold._take(p_job_ids, p_tokens) as held
-  left join (
-    -- Of equal items the first counts, as everywhere.
-    select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
-    from unnest(p_job_ids, p_tokens, p_results)
-      with ordinality as item (job_id, token, result, ordinality)
-    where p_results is not null
-    order by item.job_id, item.token, item.ordinality
-  ) as item
-    on item.job_id = held.job_id
-    and item.token = held.token;
+  loop
+    with ended as (
+      -- One walk of the key: leases are taken in id order, so that two batches cannot deadlock.
+      -- "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      delete from leasehold.lease as lease
+      where lease.job_id = any (p_job_ids)
+        and (
+          (lease.job_id, lease.token) in (
+            select item.job_id, item.token from unnest(p_job_ids, p_tokens) as item (job_id, token)
+          )
+        ) is true
+      returning
+        lease.*, leasehold._now() as ended_at, lease.expires_at <= leasehold._now() as late
+    ), keeping as materialized (
+      select queue.queue_id, queue.keep_completed
+      from leasehold.queue as queue
+      where queue.queue_id = any (array(select distinct ended.queue_id from ended))
+        and queue.keep_completed > interval '0'
+    ), kept as (
+      insert into leasehold.finished (
+        job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
+        attempt, releases, failures, losses, priority, late, outcome, result
+      )
+      select
+        ended.job_id, ended.ended_at, ended.ended_at + keeping.keep_completed, ended.leased_at,
+        ended.live_until, ended.token, ended.worker_id, ended.queue_id,
+        ended.attempt, ended.releases, ended.failures, ended.losses, ended.priority, ended.late,
+        'completed', item.result
+      from ended
+      join keeping on keeping.queue_id = ended.queue_id
+      left join (
+        -- Of equal items the first counts, as everywhere.
+        select distinct on (item.job_id, item.token) item.job_id, item.token, item.result
+        from unnest(p_job_ids, p_tokens, p_results)
+          with ordinality as item (job_id, token, result, ordinality)
+        where p_results is not null
+        order by item.job_id, item.token, item.ordinality
+      ) as item
+        on item.job_id = ended.job_id
+        and item.token = ended.token
+    )
+    select
+      v_job_ids || array_agg(ended.job_id),
+      v_tokens || array_agg(ended.token),
+      v_late || array_agg(ended.late),
+      array_agg(ended.job_id) filter (where keeping.queue_id is null)
+    into v_job_ids, v_tokens, v_late, v_not_kept
+    from ended
+    left join keeping on keeping.queue_id = ended.queue_id;
 
-  perform leasehold._finish(v_ended);
+    if v_not_kept is not null then
+      perform leasehold._erase(v_not_kept);
+    end if;
+    exit when cardinality(v_job_ids) >= cardinality(p_job_ids)
+      or not leasehold._revive(p_job_ids, p_tokens);
+  end loop;
 
-  if cardinality(v_ended) = cardinality(p_job_ids) and not v_late then
+  if cardinality(v_job_ids) = cardinality(p_job_ids) and not (true = any (v_late)) then
     return query select item.job_id, 'completed', false, null::interval
     from unnest(p_job_ids) as item (job_id);
     return;
@@ -62,7 +103,7 @@ begin
       row_number() over (partition by item.job_id, item.token order by item.ordinality) as nth
     from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
   ) as item
-  left join unnest(v_ended) as ended
+  left join unnest(v_job_ids, v_tokens, v_late) as ended (job_id, token, late)
     on ended.job_id = item.job_id
     and ended.token = item.token
   order by item.ordinality;
