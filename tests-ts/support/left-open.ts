@@ -1,13 +1,12 @@
 /*
- * A process that uses a part of the client, closes it, and says what still keeps its event loop
- * alive. It ends by itself or not at all.
+ * A process that uses parts of the client, closes each, and says what of it still keeps the event
+ * loop alive. It ends by itself or not at all.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { Scheduler } from '../../client/index.ts';
 import { Link } from '../../client/link.ts';
 
-const [what = '', url = ''] = process.argv.slice(2);
-const before = process.getActiveResourcesInfo();
+const [url = '', ...uses] = process.argv.slice(2);
 
 const USES: Readonly<Record<string, () => Promise<unknown>>> = {
   'an idle link': async () => {
@@ -71,14 +70,19 @@ const USES: Readonly<Record<string, () => Promise<unknown>>> = {
   },
 };
 
-const use = USES[what];
-if (use === undefined) throw new TypeError(`nothing is known of ${what}`);
-await use();
-// Sockets report their end a turn later.
-for (let turns = 0; turns < 3; turns++) await turn();
-const left = process.getActiveResourcesInfo();
-for (const resource of before) {
-  const at = left.indexOf(resource);
-  if (at >= 0) left.splice(at, 1);
+const leftOpen: Record<string, string[]> = {};
+for (const what of uses) {
+  const use = USES[what];
+  if (use === undefined) throw new TypeError(`nothing is known of ${what}`);
+  const before = process.getActiveResourcesInfo();
+  await use();
+  // Sockets report their end a turn later.
+  for (let turns = 0; turns < 3; turns++) await turn();
+  const left = process.getActiveResourcesInfo();
+  for (const resource of before) {
+    const at = left.indexOf(resource);
+    if (at >= 0) left.splice(at, 1);
+  }
+  leftOpen[what] = left;
 }
-process.stdout.write(`${JSON.stringify(left)}\n`);
+process.stdout.write(`${JSON.stringify(leftOpen)}\n`);
