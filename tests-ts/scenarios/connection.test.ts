@@ -8,9 +8,9 @@ import type { WorkerProcess } from '../support/worker-process.ts';
 const server = await createServer();
 
 /** A bound of the scenario, with room for a machine that is busy with other things. */
-const PATIENCE_MS = 4000;
+const PATIENCE_MS = 10_000;
 
-describe.concurrent('connection loss and wake-up', () => {
+describe.concurrent('connection loss and wake-up', { timeout: 120_000 }, () => {
   scenario(
     'C40 a worker that lost all its connections goes on, and so does its long job',
     async ({ s }) => {
@@ -28,7 +28,7 @@ describe.concurrent('connection loss and wake-up', () => {
       const next = await worker.event('handler:started', undefined, {
         from: worker.reports.length,
       });
-      expect(next.at - killedAt).toBeLessThan(5000);
+      expect(next.at - killedAt).toBeLessThan(5000 + PATIENCE_MS);
       await until(() => worker.events('job:settled').length === 21);
       expect(await s.client.job(long)).toMatchObject({
         state: 'completed',
@@ -77,7 +77,7 @@ describe.concurrent('connection loss and wake-up', () => {
     'C43 a listener that hears nothing from a dead connection finds out by itself',
     async ({ s }) => {
       const probeMs = 1000;
-      const callTimeoutMs = 1000;
+      const callTimeoutMs = 2500;
       const proxy = await s.proxy();
       const worker = await s.worker({
         listenUrl: proxy.url,
@@ -105,7 +105,7 @@ describe.concurrent('connection loss and wake-up', () => {
     proxy.dropNotifications = true;
     const worker = await s.worker({
       url: proxy.url,
-      options: { pollMs: 1000, probeMs: 400, callTimeoutMs: 1000 },
+      options: { pollMs: 1000, probeMs: 400, callTimeoutMs: 2500 },
     });
     await worker.event('listener:deaf');
     for (let n = 0; n < 3; n++) expect(await startedAfter(s, worker)).toBeLessThan(PATIENCE_MS);
@@ -186,7 +186,7 @@ describe.concurrent('connection loss and wake-up', () => {
       const jobId = await s.client.enqueue('work', { do: 'return' });
       const worker = await s.worker({
         url: proxy.url,
-        options: { leaseMs: 20_000, callTimeoutMs: 1500 },
+        options: { leaseMs: 30_000, callTimeoutMs: 3000 },
       });
       await unheard.struck;
       // The database has leased it, and the worker does not know.
@@ -212,12 +212,34 @@ describe.concurrent('connection loss and wake-up', () => {
       await worker.event('job:settled', (event) => event.jobId === next);
     },
   );
+
+  scenario('C48 a fetch that hangs holds up no heartbeat', async ({ s }) => {
+    const leaseMs = 4000;
+    const proxy = await s.proxy();
+    const worker = await s.worker({
+      url: proxy.url,
+      options: { leaseMs, callTimeoutMs: 3 * leaseMs, concurrency: 2 },
+    });
+    const jobId = await s.client.enqueue('work', { do: 'sleep', ms: 2 * leaseMs });
+    await worker.event('handler:started');
+    const hung = proxy.plant({ sql: 'lease_jobs', at: 'before-query', deed: 'black-hole' });
+    await hung.struck;
+
+    // Its result has to wait for the connection; its lease does not run out meanwhile.
+    const settled = await worker.event('job:settled');
+    expect(settled.event).toMatchObject({ jobId, attempt: 1, status: 'completed', late: false });
+    expect(worker.events('job:lost')).toEqual([]);
+    expect(worker.events('handler:aborted')).toEqual([]);
+    const beats = proxy.seen('heartbeat_many').map(({ connection }) => connection.role);
+    expect(beats.length).toBeGreaterThanOrEqual(4);
+    expect(new Set(beats)).toEqual(new Set(['heart']));
+  });
 });
 
 // They share a server, and restart it: one at a time.
-describe.sequential('restart', () => {
+describe.sequential('restart', { timeout: 120_000 }, () => {
   for (const mode of ['fast', 'immediate'] as const) {
-    scenario(`C49 leases survive a ${mode} restart of the server`, async ({ s }) => {
+    scenario(`C49 leases survive a restart of the server (${mode})`, async ({ s }) => {
       const queue = `restart ${mode}`;
       await withClient(server.url, (client) =>
         client.query('select leasehold.create_queue($1)', [queue]),

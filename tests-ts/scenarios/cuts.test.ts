@@ -39,12 +39,12 @@ describe.concurrent('cuts', () => {
   for (const [name, sql] of Object.entries(STATEMENTS)) {
     scenario(
       `${name} loses and doubles no job, wherever its connection is cut`,
-      { timeout: 180_000 },
+      { timeout: 240_000 },
       async ({ s }) => {
         const proxy = await s.proxy();
         const worker = await s.worker({
           url: proxy.url,
-          options: { leaseMs: 60_000, heartbeatMs: 2000, callTimeoutMs: 1000, pollMs: 200 },
+          options: { leaseMs: 60_000, callTimeoutMs: 2000, pollMs: 200 },
         });
         for (const at of ['before-query', 'before-reply', 'before-ready'] as const) {
           for (const deed of ['rst', 'black-hole'] as const) {

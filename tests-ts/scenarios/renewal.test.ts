@@ -7,7 +7,7 @@ import type { DatabaseProxy } from '../support/proxy.ts';
 import { scenario, takenBy } from '../support/scenario.ts';
 import { until } from '../support/wait.ts';
 
-describe.concurrent('renewal', () => {
+describe.concurrent('renewal', { timeout: 120_000 }, () => {
   scenario('C01 a long job runs once, by one of two idle workers', async ({ s }) => {
     const proxy = await s.proxy();
     const options = { leaseMs: 3000, heartbeatMs: 1000, concurrency: 2 };

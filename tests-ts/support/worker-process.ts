@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { SchedulerEvent, SchedulerOptions, StuckJob } from '../../client/index.ts';
 import type { HandlerReport } from './behaviours.ts';
@@ -67,10 +68,19 @@ export interface WorkerReport {
 export async function startWorker(spec: WorkerSpec): Promise<WorkerProcess> {
   const recordUrl = spec.recordUrl ?? spec.url;
   await createInvocations(recordUrl);
-  const worker = new WorkerProcess(spec, recordUrl);
-  await worker.event('ready');
-  return worker;
+  const start = async (): Promise<WorkerProcess> => {
+    const worker = new WorkerProcess(spec, recordUrl);
+    await worker.event('ready');
+    return worker;
+  };
+  // Loading TypeScript takes a core for a while: many at once would stall those that work already.
+  const started = lastStart.then(start, start);
+  // One that cannot reach its database does not keep the others waiting for long.
+  lastStart = Promise.race([started, sleep(5000, undefined, { ref: false })]);
+  return started;
 }
+
+let lastStart: Promise<unknown> = Promise.resolve();
 
 export class WorkerProcess {
   readonly #child: ChildProcess;
