@@ -9,11 +9,11 @@ export interface LinkOptions {
   /** Longest time one call may take, connecting included. */
   readonly deadlineMs: number;
   /**
-   * Longest time connecting may take. Longer than a call may, it goes on for the calls to come: were it
-   * given up with each call, a busy server would be asked for ever new connections and give none.
-   * @default deadlineMs
+   * Where that ends which doubles with every call in a row that misses its deadline; and longest time
+   * connecting may take, which goes on for the calls to come. Else a busy server would be asked for ever
+   * new connections, each slow to answer at first, and never be heard in time. @default deadlineMs
    */
-  readonly connectDeadlineMs?: number;
+  readonly maxDeadlineMs?: number;
   /** Longest delay before another attempt to connect. @default 5_000 */
   readonly maxBackoffMs?: number;
   /** Shared by all links of a process, so that together they do not storm a server that is down. */
@@ -32,6 +32,8 @@ export interface LinkOptions {
 export class Link implements Queryable {
   readonly #options: LinkOptions;
   #connection: Promise<Connection> | undefined;
+  /** Calls in a row that missed their deadline. */
+  #misses = 0;
   /** Failed attempts to connect since the last that succeeded. */
   #failures = 0;
   #retryAt = 0;
@@ -69,15 +71,18 @@ export class Link implements Queryable {
     let connection: Connection | undefined;
     let timer: NodeJS.Timeout | undefined;
     let missed: LeaseholdError | undefined;
+    const { deadlineMs, maxDeadlineMs = deadlineMs } = this.#options;
+    const ms = Math.min(deadlineMs * 2 ** this.#misses, maxDeadlineMs);
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         missed = new LeaseholdError(
           'deadline_exceeded',
-          `the database did not answer within ${this.#options.deadlineMs} ms`,
+          `the database did not answer within ${ms} ms`,
         );
+        this.#misses++;
         connection?.destroy(missed);
         reject(missed);
-      }, this.#options.deadlineMs);
+      }, ms);
     });
     const work = async (): Promise<T> => {
       connection = await this.#connected();
@@ -86,7 +91,9 @@ export class Link implements Queryable {
       return use(connection);
     };
     try {
-      return await Promise.race([work(), deadline]);
+      const answer = await Promise.race([work(), deadline]);
+      this.#misses = 0;
+      return answer;
     } finally {
       clearTimeout(timer);
     }
@@ -105,14 +112,14 @@ export class Link implements Queryable {
     await this.#pause();
     if (this.#closing.signal.aborted) throw stopped();
 
-    const { connection: config, deadlineMs, connectDeadlineMs = deadlineMs } = this.#options;
-    const connection = new Connection(config, connectDeadlineMs);
+    const { connection: config, deadlineMs, maxDeadlineMs = deadlineMs } = this.#options;
+    const connection = new Connection(config, maxDeadlineMs);
     const onLost = (error: Error) => {
       this.#connection = undefined;
       if (!this.#closing.signal.aborted) this.#options.onLost?.(error);
     };
     const giveUp = () => connection.destroy(new Error('the server accepts but does not answer'));
-    const timer = setTimeout(giveUp, connectDeadlineMs);
+    const timer = setTimeout(giveUp, maxDeadlineMs);
     this.#closing.signal.addEventListener('abort', giveUp);
     try {
       await connection.client.connect();

@@ -2,21 +2,20 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type pg from 'pg';
 import { Client } from './client.ts';
-import { backoffMs, type Instant, jittered, now } from './clock.ts';
-import { hasCode, isPassing, LeaseholdError } from './errors.ts';
-import type { AbortReason, SchedulerEvent } from './events.ts';
+import { backoffMs, jittered, now } from './clock.ts';
+import { isPassing, LeaseholdError } from './errors.ts';
+import type { SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
-import { describeError } from './json.ts';
+import { Invocations } from './invocations.ts';
 import { Link, Pace } from './link.ts';
 import { Listener } from './listener.ts';
 import { DEFAULTS, type SchedulerOptions, type Timing, timingOf } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
 import { FunctionRunner, type Runner } from './runner.ts';
-import { type Outcome, Running, reference } from './running.ts';
 import { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { ThreadRunner, Threads } from './thread-runner.ts';
-import type { AnyQueues, QueueTypes, Settlement } from './types.ts';
+import type { AnyQueues, QueueTypes } from './types.ts';
 import { VERSION } from './version.ts';
 
 /** How soon after the beginning of a doze to look again. */
@@ -53,11 +52,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #settler: Settler;
   readonly #listener: Listener | undefined;
 
-  readonly #running = new Map<string, Running>();
+  readonly #invocations: Invocations;
   readonly #wake = new Signal();
-  readonly #slotFreed = new Signal();
   #queueIds = new Set<number>();
-  #watch: NodeJS.Timeout | undefined;
   #maintenance: NodeJS.Timeout | undefined;
   readonly #stopping = new AbortController();
   #loop: Promise<void> | undefined;
@@ -87,19 +84,26 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       maxBackoffMs: Math.min(heartbeatMs, 5000),
       connection,
       deadlineMs: Math.min(deadlineMs, heartbeatMs / 2),
-      connectDeadlineMs: deadlineMs,
+      maxDeadlineMs: deadlineMs,
     });
     this.#client = Client.unchecked(this.#workLink);
     this.#settler = new Settler(this.#client, onEvent);
+    this.#invocations = new Invocations({
+      runners: this.#runners,
+      settler: this.#settler,
+      timing: this.#timing,
+      releaseStuck: options.releaseStuck === true,
+      onCheckpoint: (flush) => this.#heart.checkpointOffered(flush),
+      onEvent,
+    });
     this.#heart = new Heart({
       client: Client.unchecked(this.#heartLink),
-      running: this.#running,
+      running: this.#invocations.running,
       heartbeatMs,
       checkpointMs,
       register: () => this.#register(),
-      checkDeadlines: () => this.#checkDeadlines(),
-      onLost: (running, answer) =>
-        this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost'),
+      checkDeadlines: () => this.#invocations.checkDeadlines(),
+      onLost: (running, answer) => this.#invocations.heardLost(running, answer),
       onEvent,
     });
     this.#listener =
@@ -124,7 +128,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
   /** How many handlers run. */
   get running(): number {
-    return this.#running.size;
+    return this.#invocations.running.size;
   }
 
   /**
@@ -173,10 +177,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
     let turn = 0;
     while (!this.#stopping.signal.aborted) {
-      const free = this.#timing.concurrency - this.#running.size;
+      const free = this.#timing.concurrency - this.running;
       if (free <= 0) {
         this.#listener?.rise();
-        await this.#slotFreed.wait();
+        await this.#invocations.slotFreed.wait();
         continue;
       }
       const jobs = await this.#lease(free, turn++);
@@ -203,25 +207,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     });
     if (answered === undefined) return [];
 
-    for (const job of answered.jobs) {
-      this.#take(job, answered.sentAt);
-    }
+    for (const job of answered.jobs) this.#invocations.take(job, answered.sentAt);
     return answered.jobs;
-  }
-
-  #take(job: UnparsedJob, sentAt: Instant): void {
-    const { leaseMs, renewDeadlineMs } = this.#timing;
-    const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs);
-    const running = this.#running.get(job.jobId);
-    if (running === undefined) {
-      this.#begin(leased);
-    } else if (running.settled) {
-      // Its handler is stuck, and the verdict on it was delivered: another worker may try.
-      void this.#settle(leased, { kind: 'release', delayMs: leaseMs });
-    } else {
-      running.adopt(job, sentAt);
-      this.#emit({ type: 'job:adopted', ...reference(running) });
-    }
   }
 
   /**
@@ -244,167 +231,6 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
         await this.#wake.wait(delayMs);
       }
     }
-  }
-
-  #begin(running: Running): void {
-    this.#running.set(running.job.jobId, running);
-    this.#startWatch();
-    // Under a lease that ran out on its way somebody else may be about to start the job.
-    if (this.#stopping.signal.aborted || running.isPastDeadline(now())) {
-      void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
-      return;
-    }
-    this.#emit({ type: 'job:started', ...reference(running) });
-    void this.#work(running);
-  }
-
-  async #work(running: Running): Promise<void> {
-    const outcome = await this.#outcomeOf(running);
-    if (running.outcome === undefined) {
-      if (outcome !== undefined) await this.#settle(running, outcome);
-    } else if (outcome?.kind === 'complete') {
-      // Its verdict was delivered when it was given up on; what it returned now comes too late.
-      this.#emit({
-        type: 'outcome:refused',
-        ...reference(running),
-        outcome: 'complete',
-        status: 'lease_lost',
-      });
-    }
-    this.#end(running);
-  }
-
-  /** What the handler made of the job. Undefined: nothing to say, the lease was lost. Never rejects. */
-  async #outcomeOf(running: Running): Promise<Outcome | undefined> {
-    const runner = this.#runners.get(running.job.queue);
-    if (runner === undefined) return { kind: 'release' };
-    const { attempt } = running.job;
-    try {
-      const result = await runner.run(running, (data, flush) => {
-        const saved = running.offerCheckpoint(data, flush);
-        this.#heart.checkpointOffered(flush);
-        return saved;
-      });
-      return running.declared ?? { kind: 'complete', result };
-    } catch (thrown) {
-      if (running.declared !== undefined) return running.declared;
-      if (hasCode(thrown, 'invalid_payload')) {
-        return { kind: 'dead_letter', reason: describeError((thrown as LeaseholdError).message) };
-      }
-      switch (running.abortReason) {
-        case 'lease_lost':
-          // Adopted after it was told to stop: the new lease is handed back for a fresh start.
-          return running.job.attempt === attempt ? undefined : { kind: 'release' };
-        case 'shutdown':
-          return { kind: 'release' };
-        case 'max_runtime':
-          return { kind: 'fail', error: 'max_runtime_exceeded' };
-        default:
-          return { kind: 'fail', error: describeError(thrown) };
-      }
-    }
-  }
-
-  /** Fixes the outcome and delivers it; resolves when the database has answered. */
-  async #settle(running: Running, outcome: Outcome): Promise<void> {
-    running.outcome = outcome;
-    const { token } = running.job;
-    const settled = reference(running);
-    const settlement = await this.#settler.deliver(running, outcome);
-    if (settlement === undefined) return;
-
-    const adopted = running.job.token !== token;
-    if (adopted && endsJob(outcome)) {
-      // Had it been accepted, nobody could have leased the job anew: it goes with the new lease.
-      return this.#settle(running, outcome);
-    }
-    if (wasRefused(settlement) && !(running.completedIn && settlement.status === 'job_not_found')) {
-      this.#emit({
-        type: 'outcome:refused',
-        ...settled,
-        outcome: outcome.kind,
-        status: settlement.status,
-      });
-    } else {
-      this.#emit({
-        type: 'job:settled',
-        ...settled,
-        status: settlement.status,
-        late: settlement.late,
-        ...(outcome.kind === 'fail' ? { error: outcome.error } : {}),
-      });
-    }
-    // The job is to run again, and this process has it already: handed back for a fresh start.
-    if (adopted) return this.#settle(running, { kind: 'release' });
-    running.settled = true;
-  }
-
-  #end(running: Running): void {
-    running.end();
-    this.#running.delete(running.job.jobId);
-    if (this.#running.size === 0) this.#stopWatch();
-    this.#slotFreed.fire();
-  }
-
-  /** The lease is gone, or may be: the handler stops, and nothing is renewed any more (guarantee G10). */
-  #lose(running: Running, reason: 'lease_lost' | 'cancelled'): void {
-    if (running.lost) return;
-    running.lose();
-    this.#emit({ type: 'job:lost', ...reference(running) });
-    this.#abort(running, reason);
-  }
-
-  #abort(running: Running, reason: AbortReason): void {
-    if (running.abort(reason)) {
-      this.#emit({ type: 'job:aborted', ...reference(running), reason });
-    }
-  }
-
-  #checkDeadlines(): void {
-    const at = now();
-    for (const running of this.#running.values()) {
-      // The handler has ended; whether its outcome still counts the database will say.
-      if (running.outcome !== undefined) continue;
-      if (!running.lost && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
-      if (running.isPastRuntime(at)) this.#abort(running, 'max_runtime');
-
-      const abortedForMs = running.abortedForMs(at) ?? 0;
-      if (running.abortReason !== undefined && abortedForMs >= this.#timing.cancelGraceMs) {
-        this.#giveUp(running, running.abortReason);
-      }
-    }
-  }
-
-  /** The handler ignores its signal. A thread is ended; a function keeps its slot, with the verdict delivered. */
-  #giveUp(running: Running, reason: AbortReason): void {
-    if (running.givenUp) return;
-    running.givenUp = true;
-    if (running.kill !== undefined) {
-      running.kill();
-      return;
-    }
-    running.stuck = true;
-    this.#emit({ type: 'job:stuck', ...reference(running), reason });
-    if (reason === 'max_runtime') {
-      void this.#settle(running, { kind: 'fail', error: 'max_runtime_exceeded' });
-    } else if (reason === 'cancelled' && !running.lost) {
-      void this.#settle(running, { kind: 'fail', error: 'the handler ignores the cancel' });
-    } else if (reason === 'shutdown' && this.#options.releaseStuck === true) {
-      void this.#settle(running, { kind: 'release' });
-    }
-  }
-
-  #startWatch(): void {
-    if (this.#watch !== undefined) return;
-    const { leaseMs, renewDeadlineMs } = this.#timing;
-    // Fine enough that the signal fires well within the margin before the lease expires.
-    const periodMs = Math.min(250, Math.max(10, (leaseMs - renewDeadlineMs) / 4));
-    this.#watch = setInterval(() => this.#checkDeadlines(), periodMs);
-  }
-
-  #stopWatch(): void {
-    clearInterval(this.#watch);
-    this.#watch = undefined;
   }
 
   /** One round of maintenance, and the next when a scheduled job is due, a second later at most. */
@@ -440,30 +266,18 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   async #stop(graceMs: number): Promise<StopResult> {
     this.#stopping.abort();
     this.#wake.fire();
-    this.#slotFreed.fire();
+    this.#invocations.stop();
     clearTimeout(this.#maintenance);
 
     const deadline = performance.now() + graceMs;
-    await this.#drained(graceMs);
+    await this.#invocations.drained(graceMs);
     // A lease_jobs call whose answer is awaited may still bring jobs, which are released.
     await within(this.#loop, Math.max(deadline - performance.now(), this.#timing.callTimeoutMs));
-    if (this.#running.size > 0) {
-      for (const running of this.#running.values()) this.#abort(running, 'shutdown');
-      await this.#drained(this.#timing.cancelGraceMs, (running) => !running.stuck);
-      for (const running of this.#running.values()) {
-        if (running.outcome === undefined) this.#giveUp(running, 'shutdown');
-      }
-      // Outcomes that are on their way, and threads that are being ended.
-      await this.#drained(
-        this.#timing.callTimeoutMs,
-        (running) => !running.stuck || running.outcome !== undefined,
-      );
-    }
-    const stuck = [...this.#running.values()].filter((running) => running.stuck).map(reference);
+    const stuck = this.running > 0 ? await this.#invocations.shutDown() : [];
 
     this.#heart.stop();
     this.#settler.close();
-    this.#stopWatch();
+    this.#invocations.close();
     await this.#listener?.close();
     if (this.#loop !== undefined) await this.#client.retireWorker(this.workerId).catch(() => false);
     await Promise.all([
@@ -473,16 +287,6 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     ]);
     this.#emit({ type: 'worker:stopped', workerId: this.workerId });
     return { stuck };
-  }
-
-  /** Resolves when no job that matters runs, or the time is up. */
-  async #drained(ms: number, matters: (running: Running) => boolean = () => true): Promise<void> {
-    const deadline = performance.now() + ms;
-    while ([...this.#running.values()].some(matters)) {
-      const leftMs = deadline - performance.now();
-      if (leftMs <= 0) return;
-      await this.#slotFreed.wait(leftMs);
-    }
   }
 
   #emit(event: SchedulerEvent): void {
@@ -510,22 +314,6 @@ function runnersOf<Q extends QueueTypes>(
 }
 
 type AnyHandlers = NonNullable<SchedulerOptions<AnyQueues>['handlers']>;
-
-const REFUSALS: readonly string[] = [
-  'lease_lost',
-  'job_not_found',
-  'job_cancelled',
-  'job_finished',
-];
-
-/** Whether a job with this outcome never runs again. */
-function endsJob({ kind }: Outcome): boolean {
-  return kind === 'complete' || kind === 'dead_letter';
-}
-
-function wasRefused({ status }: Settlement): boolean {
-  return REFUSALS.includes(status);
-}
 
 function configOf(connection: string | pg.ClientConfig): pg.ClientConfig {
   const config = typeof connection === 'string' ? { connectionString: connection } : connection;

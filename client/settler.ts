@@ -4,10 +4,13 @@ import { backoffMs } from './clock.ts';
 import { isPassing } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { type Outcome, type Running, reference } from './running.ts';
-import type { Lease, Settlement } from './types.ts';
+import type { HeartbeatAnswer, Lease, Settlement } from './types.ts';
 
 /** Most outcomes in one call. */
 const MAX_BATCH = 1000;
+
+/** Time until another look at a lease that is held. */
+const BUSY_MS = 20;
 
 interface Delivery {
   readonly running: Running;
@@ -70,8 +73,9 @@ export class Settler {
       return checkpoint ? [{ ...leaseOf(running), checkpoint, running }] : [];
     });
     if (renewals.length === 0) return;
+    let answers: HeartbeatAnswer[] | undefined;
     try {
-      await this.#repeat(() => this.#client.heartbeatMany(renewals));
+      answers = await this.#repeat(() => this.#client.heartbeatMany(renewals));
     } catch (error) {
       if (batch.length > 1) {
         // One of them is refused; alone, the others are saved.
@@ -80,7 +84,15 @@ export class Settler {
       }
       this.#onEvent({ type: 'call:failed', call: 'heartbeat', error });
     }
-    for (const { running, checkpoint } of renewals) running.checkpointSaved(checkpoint);
+    // A lease that is held just now, by the heart's own call say, was passed over.
+    const busy = answers?.some(({ status }) => status === 'busy') === true;
+    for (const [index, { running, checkpoint }] of renewals.entries()) {
+      if (answers?.[index]?.status !== 'busy') running.checkpointSaved(checkpoint);
+    }
+    if (busy) {
+      await this.#sleep(BUSY_MS);
+      await this.#saveCheckpoints(batch);
+    }
   }
 
   async #send(batch: readonly Delivery[]): Promise<void> {
@@ -146,12 +158,14 @@ export class Settler {
         if (!isPassing(error)) throw error;
         if (this.#closing.signal.aborted) break;
         this.#onEvent({ type: 'call:failed', call: 'settle', error });
-        await sleep(backoffMs(tries), undefined, { signal: this.#closing.signal }).catch(
-          () => undefined,
-        );
+        await this.#sleep(backoffMs(tries));
       }
     }
     return undefined;
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
 }
 

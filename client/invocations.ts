@@ -1,0 +1,278 @@
+import { type Instant, now } from './clock.ts';
+import { hasCode, type LeaseholdError } from './errors.ts';
+import type { AbortReason, SchedulerEvent } from './events.ts';
+import { describeError } from './json.ts';
+import type { Timing } from './options.ts';
+import type { UnparsedJob } from './rows.ts';
+import type { Runner } from './runner.ts';
+import { type Outcome, Running, reference } from './running.ts';
+import type { Settler } from './settler.ts';
+import { Signal } from './signal.ts';
+import type { HeartbeatAnswer, Settlement } from './types.ts';
+
+export interface InvocationsOptions {
+  readonly runners: ReadonlyMap<string, Runner>;
+  readonly settler: Settler;
+  readonly timing: Timing;
+  /** Whether jobs of stuck handlers are released when the scheduler stops. */
+  readonly releaseStuck: boolean;
+  /** A handler has something to be saved, at once or soon. */
+  readonly onCheckpoint: (flush: boolean) => void;
+  readonly onEvent: (event: SchedulerEvent) => void;
+}
+
+/** The handlers at work: begins them, tells them to stop, and sees each outcome to its end. */
+export class Invocations {
+  readonly #options: InvocationsOptions;
+  readonly #running = new Map<string, Running>();
+  #watch: NodeJS.Timeout | undefined;
+  #stopping = false;
+
+  /** Fires when a handler has ended and its outcome is delivered. */
+  readonly slotFreed = new Signal();
+
+  constructor(options: InvocationsOptions) {
+    this.#options = options;
+  }
+
+  get running(): ReadonlyMap<string, Running> {
+    return this.#running;
+  }
+
+  /** Begins a job that was leased, or goes on with it where its handler still runs. */
+  take(job: UnparsedJob, sentAt: Instant): void {
+    const { leaseMs, renewDeadlineMs } = this.#options.timing;
+    const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs);
+    const running = this.#running.get(job.jobId);
+    if (running === undefined) {
+      this.#begin(leased);
+    } else if (running.settled) {
+      // Its handler is stuck, and the verdict on it was delivered: another worker may try.
+      void this.#settle(leased, { kind: 'release', delayMs: leaseMs });
+    } else {
+      running.adopt(job, sentAt);
+      this.#emit({ type: 'job:adopted', ...reference(running) });
+    }
+  }
+
+  #begin(running: Running): void {
+    this.#running.set(running.job.jobId, running);
+    this.#startWatch();
+    // Under a lease that ran out on its way somebody else may be about to start the job.
+    if (this.#stopping || running.isPastDeadline(now())) {
+      void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
+      return;
+    }
+    this.#emit({ type: 'job:started', ...reference(running) });
+    void this.#work(running);
+  }
+
+  async #work(running: Running): Promise<void> {
+    const outcome = await this.#outcomeOf(running);
+    if (running.outcome === undefined) {
+      if (outcome !== undefined) await this.#settle(running, outcome);
+    } else if (outcome?.kind === 'complete') {
+      // Its verdict was delivered when it was given up on; what it returned now comes too late.
+      this.#emit({
+        type: 'outcome:refused',
+        ...reference(running),
+        outcome: 'complete',
+        status: 'lease_lost',
+      });
+    }
+    this.#end(running);
+  }
+
+  /** What the handler made of the job. Undefined: nothing to say, the lease was lost. Never rejects. */
+  async #outcomeOf(running: Running): Promise<Outcome | undefined> {
+    const runner = this.#options.runners.get(running.job.queue);
+    if (runner === undefined) return { kind: 'release' };
+    const { attempt } = running.job;
+    try {
+      const result = await runner.run(running, (data, flush) => {
+        const saved = running.offerCheckpoint(data, flush);
+        this.#options.onCheckpoint(flush);
+        return saved;
+      });
+      return running.declared ?? { kind: 'complete', result };
+    } catch (thrown) {
+      if (running.declared !== undefined) return running.declared;
+      if (hasCode(thrown, 'invalid_payload')) {
+        return { kind: 'dead_letter', reason: describeError((thrown as LeaseholdError).message) };
+      }
+      switch (running.abortReason) {
+        case 'lease_lost':
+          // Adopted after it was told to stop: the new lease is handed back for a fresh start.
+          return running.job.attempt === attempt ? undefined : { kind: 'release' };
+        case 'shutdown':
+          return { kind: 'release' };
+        case 'max_runtime':
+          return { kind: 'fail', error: 'max_runtime_exceeded' };
+        default:
+          return { kind: 'fail', error: describeError(thrown) };
+      }
+    }
+  }
+
+  /** Fixes the outcome and delivers it; resolves when the database has answered. */
+  async #settle(running: Running, outcome: Outcome): Promise<void> {
+    running.outcome = outcome;
+    const { token } = running.job;
+    const settled = reference(running);
+    const settlement = await this.#options.settler.deliver(running, outcome);
+    if (settlement === undefined) return;
+
+    const adopted = running.job.token !== token;
+    if (adopted && endsJob(outcome)) {
+      // Had it been accepted, nobody could have leased the job anew: it goes with the new lease.
+      return this.#settle(running, outcome);
+    }
+    if (wasRefused(settlement) && !(running.completedIn && settlement.status === 'job_not_found')) {
+      this.#emit({
+        type: 'outcome:refused',
+        ...settled,
+        outcome: outcome.kind,
+        status: settlement.status,
+      });
+    } else {
+      this.#emit({
+        type: 'job:settled',
+        ...settled,
+        status: settlement.status,
+        late: settlement.late,
+        ...(outcome.kind === 'fail' ? { error: outcome.error } : {}),
+      });
+    }
+    // The job is to run again, and this process has it already: handed back for a fresh start.
+    if (adopted) return this.#settle(running, { kind: 'release' });
+    running.settled = true;
+  }
+
+  #end(running: Running): void {
+    running.end();
+    this.#running.delete(running.job.jobId);
+    if (this.#running.size === 0) this.#stopWatch();
+    this.slotFreed.fire();
+  }
+
+  /** A heartbeat was told that the lease is lost. */
+  heardLost(running: Running, answer: HeartbeatAnswer): void {
+    this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
+  }
+
+  /** The lease is gone, or may be: the handler stops, and nothing is renewed any more (guarantee G10). */
+  #lose(running: Running, reason: 'lease_lost' | 'cancelled'): void {
+    if (running.lost) return;
+    running.lose();
+    this.#emit({ type: 'job:lost', ...reference(running) });
+    this.#abort(running, reason);
+  }
+
+  #abort(running: Running, reason: AbortReason): void {
+    if (running.abort(reason)) {
+      this.#emit({ type: 'job:aborted', ...reference(running), reason });
+    }
+  }
+
+  /** Fires the signals whose time has come. */
+  checkDeadlines(): void {
+    const at = now();
+    for (const running of this.#running.values()) {
+      // The handler has ended; whether its outcome still counts the database will say.
+      if (running.outcome !== undefined) continue;
+      if (!running.lost && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
+      if (running.isPastRuntime(at)) this.#abort(running, 'max_runtime');
+
+      const abortedForMs = running.abortedForMs(at) ?? 0;
+      if (running.abortReason !== undefined && abortedForMs >= this.#options.timing.cancelGraceMs) {
+        this.#giveUp(running, running.abortReason);
+      }
+    }
+  }
+
+  /** The handler ignores its signal. A thread is ended; a function keeps its slot, with the verdict delivered. */
+  #giveUp(running: Running, reason: AbortReason): void {
+    if (running.givenUp) return;
+    running.givenUp = true;
+    if (running.kill !== undefined) {
+      running.kill();
+      return;
+    }
+    running.stuck = true;
+    this.#emit({ type: 'job:stuck', ...reference(running), reason });
+    if (reason === 'max_runtime') {
+      void this.#settle(running, { kind: 'fail', error: 'max_runtime_exceeded' });
+    } else if (reason === 'cancelled' && !running.lost) {
+      void this.#settle(running, { kind: 'fail', error: 'the handler ignores the cancel' });
+    } else if (reason === 'shutdown' && this.#options.releaseStuck) {
+      void this.#settle(running, { kind: 'release' });
+    }
+  }
+
+  #startWatch(): void {
+    if (this.#watch !== undefined) return;
+    const { leaseMs, renewDeadlineMs } = this.#options.timing;
+    // Fine enough that the signal fires well within the margin before the lease expires.
+    const periodMs = Math.min(250, Math.max(10, (leaseMs - renewDeadlineMs) / 4));
+    this.#watch = setInterval(() => this.checkDeadlines(), periodMs);
+  }
+
+  #stopWatch(): void {
+    clearInterval(this.#watch);
+    this.#watch = undefined;
+  }
+
+  /** Jobs that come from here on are released at once, and nobody waits for a slot any more. */
+  stop(): void {
+    this.#stopping = true;
+    this.slotFreed.fire();
+  }
+
+  /** Tells every handler to stop and waits for it; resolves to those that nothing can end. */
+  async shutDown(): Promise<ReturnType<typeof reference>[]> {
+    const { cancelGraceMs, callTimeoutMs } = this.#options.timing;
+    for (const running of this.#running.values()) this.#abort(running, 'shutdown');
+    await this.drained(cancelGraceMs, (running) => !running.stuck);
+    for (const running of this.#running.values()) {
+      if (running.outcome === undefined) this.#giveUp(running, 'shutdown');
+    }
+    // Outcomes that are on their way, and threads that are being ended.
+    await this.drained(callTimeoutMs, (running) => !running.stuck || running.outcome !== undefined);
+    return [...this.#running.values()].filter((running) => running.stuck).map(reference);
+  }
+
+  /** Looks at no deadline any more. */
+  close(): void {
+    this.#stopWatch();
+  }
+
+  /** Resolves when no job that matters runs, or the time is up. */
+  async drained(ms: number, matters: (running: Running) => boolean = () => true): Promise<void> {
+    const deadline = performance.now() + ms;
+    while ([...this.#running.values()].some(matters)) {
+      const leftMs = deadline - performance.now();
+      if (leftMs <= 0) return;
+      await this.slotFreed.wait(leftMs);
+    }
+  }
+
+  #emit(event: SchedulerEvent): void {
+    this.#options.onEvent(event);
+  }
+}
+
+const REFUSALS: readonly string[] = [
+  'lease_lost',
+  'job_not_found',
+  'job_cancelled',
+  'job_finished',
+];
+
+/** Whether a job with this outcome never runs again. */
+function endsJob({ kind }: Outcome): boolean {
+  return kind === 'complete' || kind === 'dead_letter';
+}
+
+function wasRefused({ status }: Settlement): boolean {
+  return REFUSALS.includes(status);
+}
