@@ -611,6 +611,37 @@ describe('outcomes', () => {
     expect(scheduler.eventsOf('call:failed').map(({ call }) => call)).toContain('settle');
   });
 
+  test('the last checkpoint is saved though a transaction holds the lease when the attempt ends', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const id = await client.enqueue(queue, {});
+    const transaction = await pool.connect();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      leaseMs: 60_000,
+      // The heart carries none before the attempt ends.
+      checkpointMs: 600_000,
+      handlers: {
+        [queue]: async (_, context) => {
+          await transaction.query('begin');
+          await context.completeIn(transaction);
+          await context.checkpoint('the last');
+          context.fail('as said', { retryInMs: 60_000 });
+        },
+      },
+    });
+    // It was told that the lease is held.
+    await until(() =>
+      proxy
+        .seen('heartbeat_many(')
+        .some(({ connection, answeredAt }) => connection.role === 'work' && answeredAt),
+    );
+    await transaction.query('rollback');
+    transaction.release();
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'failed' });
+    expect((await client.job(id)).checkpoint).toBe('the last');
+  });
+
   test('a cancel that comes after the handler has returned does not undo its outcome', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
