@@ -9,7 +9,7 @@ const server = await createServer();
 
 /** What a bound of a scenario may be exceeded by on a machine that is busy with other things. */
 const ROOM_MS = 10_000;
-const PATIENCE = { timeout: 180_000 };
+const PATIENCE = { timeout: 240_000 };
 
 describe.concurrent('crash and poison', PATIENCE, () => {
   scenario(

@@ -4,7 +4,7 @@ import { until } from '../support/wait.ts';
 
 /** What a bound of a scenario may be exceeded by on a machine that is busy with other things. */
 const ROOM_MS = 10_000;
-const PATIENCE = { timeout: 180_000 };
+const PATIENCE = { timeout: 240_000 };
 
 describe.concurrent('shutdown', PATIENCE, () => {
   scenario('C60 a worker that stops keeps the lease of the job it finishes', async ({ s }) => {
