@@ -194,7 +194,8 @@ describe('slots', () => {
     gate.open();
     await until(async () => {
       await look();
-      return scheduler.eventsOf('job:settled').length === jobs;
+      // Those that failed come back, and are settled again.
+      return scheduler.eventsOf('job:settled').length >= jobs;
     });
     expect(most).toBe(3);
     await scheduler.stop();

@@ -21,6 +21,7 @@ declare
   v_missing text;
   v_now timestamptz;
   v_epoch bigint;
+  v_seed bytea;
   v_left integer := p_limit;
   v_leased integer;
 begin
@@ -75,6 +76,9 @@ begin
 
   v_now := leasehold._now();
   v_epoch := leasehold._epoch();
+  -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
+  -- and none tells another, without asking the system for randomness once a job.
+  v_seed := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
 
   foreach v_queue in array coalesce(v_queues, '{}') loop
     exit when v_left = 0;
@@ -99,7 +103,7 @@ begin
         gone.job_id, gone.queue_id, gone.priority, gone.live_until,
         gone.attempt + 1 as attempt, gone.failures, gone.losses, gone.releases,
         v_epoch << 32 | gone.attempt + 1 as fence,
-        gen_random_uuid() as token,
+        encode(substr(sha256(v_seed || int8send(gone.job_id)), 1, 16), 'hex')::uuid as token,
         coalesce(p_lease, v_queue.lease_duration) as duration,
         coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
         job.enqueued_at, job.payload, job.headers
