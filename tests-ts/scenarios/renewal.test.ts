@@ -140,6 +140,28 @@ describe.concurrent('renewal', { timeout: 120_000 }, () => {
   );
 
   scenario(
+    'C03 a server that is slow on every new connection is given the time it needs',
+    async ({ s }) => {
+      const heartbeatMs = 1000;
+      const proxy = await s.proxy();
+      // More than a heartbeat may take, so that each would be the last on its connection.
+      proxy.coldDelayMs = 0.8 * heartbeatMs;
+      const worker = await s.worker({ url: proxy.url, options: { leaseMs: 9000, heartbeatMs } });
+      const jobId = await s.client.enqueue('work', { do: 'sleep', ms: 12_000 });
+      const cut = proxy.plant({ sql: 'heartbeat_many', at: 'before-query', deed: 'rst' });
+      await worker.event('job:settled');
+
+      expect(cut.fired).toBe(1);
+      expect(await s.client.job(jobId)).toMatchObject({
+        state: 'completed',
+        attempt: 1,
+        losses: 0,
+      });
+      expect(worker.events('handler:aborted')).toEqual([]);
+    },
+  );
+
+  scenario(
     'C04 a heartbeat whose answer was lost is repeated with the same token',
     async ({ s }) => {
       const proxy = await s.proxy();

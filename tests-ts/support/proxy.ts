@@ -83,6 +83,8 @@ export class DatabaseProxy {
   droppedNotifications = 0;
   /** How long a new connection waits for the first word of the server. */
   connectDelayMs = 0;
+  /** How long the first answer on a new connection takes, as on a server that has yet to warm up. */
+  coldDelayMs = 0;
 
   constructor(url: string) {
     this.#target = new URL(url);
@@ -177,8 +179,9 @@ export class DatabaseProxy {
       allowHalfOpen: true,
     });
     const connection = new ProxiedConnection(client, server, {
-      begin: (statement) => {
+      begin: (statement, first) => {
         this.statements.push(statement);
+        if (first && this.coldDelayMs > 0) connection.delay(this.coldDelayMs);
         // Every fault counts it, whichever strikes.
         return [...this.#faults].filter((fault) => fault.meets(statement))[0];
       },
@@ -225,7 +228,7 @@ class Planted implements PlantedFault {
 
 interface Watcher {
   /** A statement begins; answers the fault that is to strike it. */
-  begin(statement: Statement): Planted | undefined;
+  begin(statement: Statement, first: boolean): Planted | undefined;
   /** A notification is on its way; answers whether it may pass. */
   notification(): boolean;
 }
@@ -266,6 +269,7 @@ export class ProxiedConnection {
   readonly #pending: Pending[] = [];
   /** A statement of the extended protocol goes on until its Sync. */
   #inStatement = false;
+  #used = false;
 
   applicationName: string | undefined;
   role: Role | undefined;
@@ -366,7 +370,8 @@ export class ProxiedConnection {
       sentAt: Date.now(),
       answeredAt: undefined,
     };
-    const planted = this.#watcher.begin(statement);
+    const planted = this.#watcher.begin(statement, !this.#used);
+    this.#used = true;
     this.#pending.push({ statement, planted, delayed: false });
     if (planted?.fault.at !== 'before-query') return 'passes';
 
