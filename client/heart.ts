@@ -20,6 +20,8 @@ export interface HeartOptions {
   /** Looks at the local deadlines, before anything is renewed that has passed one. */
   readonly checkDeadlines: () => void;
   readonly onLost: (running: Running, answer: HeartbeatAnswer) => void;
+  /** A call that was under way when the lease was given up as lost has renewed it. */
+  readonly onKept: (running: Running) => void;
   readonly onEvent: (event: SchedulerEvent) => void;
 }
 
@@ -88,8 +90,6 @@ export class Heart {
     this.#beating = true;
 
     const { heartbeatMs, register, checkDeadlines, onEvent } = this.#options;
-    const lagMs = performance.now() - this.#dueAt;
-    if (lagMs > heartbeatMs / 2) onEvent({ type: 'loop:lagged', lagMs: Math.round(lagMs) });
     checkDeadlines();
 
     // Timers may fire a little early.
@@ -182,6 +182,7 @@ export class Heart {
     }
     if (answer.status !== 'busy' && answer.remainingMs !== undefined) {
       running.renewed(sentAt, answer.remainingMs);
+      if (running.lost) this.#options.onKept(running);
     }
     if (answer.status === 'revived') {
       this.#options.onEvent({ type: 'job:revived', ...reference(running) });

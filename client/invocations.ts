@@ -87,7 +87,6 @@ export class Invocations {
   async #outcomeOf(running: Running): Promise<Outcome | undefined> {
     const runner = this.#options.runners.get(running.job.queue);
     if (runner === undefined) return { kind: 'release' };
-    const { attempt } = running.job;
     try {
       const result = await runner.run(running, (data, flush) => {
         const saved = running.offerCheckpoint(data, flush);
@@ -102,8 +101,8 @@ export class Invocations {
       }
       switch (running.abortReason) {
         case 'lease_lost':
-          // Adopted after it was told to stop: the new lease is handed back for a fresh start.
-          return running.job.attempt === attempt ? undefined : { kind: 'release' };
+          // Adopted or kept after it was told to stop: handed back for a fresh start.
+          return running.lost ? undefined : { kind: 'release' };
         case 'shutdown':
           return { kind: 'release' };
         case 'max_runtime':
@@ -160,6 +159,14 @@ export class Invocations {
     this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
   }
 
+  /** A lease that was given up as lost is held still: left alone it would count as a loss. */
+  heardKept(running: Running): void {
+    if (running.outcome !== undefined) return;
+    running.keep();
+    const ended = this.#running.get(running.job.jobId) !== running;
+    if (ended) void this.#settle(running, { kind: 'release' });
+  }
+
   /** The lease is gone, or may be: the handler stops, and nothing is renewed any more (guarantee G10). */
   #lose(running: Running, reason: 'lease_lost' | 'cancelled'): void {
     if (running.lost) return;
@@ -211,10 +218,16 @@ export class Invocations {
 
   #startWatch(): void {
     if (this.#watch !== undefined) return;
-    const { leaseMs, renewDeadlineMs } = this.#options.timing;
+    const { leaseMs, renewDeadlineMs, heartbeatMs } = this.#options.timing;
     // Fine enough that the signal fires well within the margin before the lease expires.
     const periodMs = Math.min(250, Math.max(10, (leaseMs - renewDeadlineMs) / 4));
-    this.#watch = setInterval(() => this.checkDeadlines(), periodMs);
+    let lookedAt = performance.now();
+    this.#watch = setInterval(() => {
+      const lagMs = performance.now() - lookedAt - periodMs;
+      lookedAt = performance.now();
+      if (lagMs > heartbeatMs / 2) this.#emit({ type: 'loop:lagged', lagMs: Math.round(lagMs) });
+      this.checkDeadlines();
+    }, periodMs);
   }
 
   #stopWatch(): void {

@@ -92,6 +92,11 @@ export class Running {
     this.#checkpoint?.saved();
   }
 
+  /** It was not lost after all, and is renewed again until the handler, which was told, has ended. */
+  keep(): void {
+    this.#lost = false;
+  }
+
   get signal(): AbortSignal {
     return this.#abort.signal;
   }

@@ -104,6 +104,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       register: () => this.#register(),
       checkDeadlines: () => this.#invocations.checkDeadlines(),
       onLost: (running, answer) => this.#invocations.heardLost(running, answer),
+      onKept: (running) => this.#invocations.heardKept(running),
       onEvent,
     });
     this.#listener =
