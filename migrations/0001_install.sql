@@ -900,16 +900,15 @@ return greatest(
 -- end sql/internal/_extended.sql
 
 -- begin sql/internal/_is_live.sql
--- Whether a job has not finished yet. Volatile, and so never inlined: it takes a snapshot of its own
--- and sees also the job of a caller whose commit the query that asks has just waited for.
+-- Whether a job has not finished yet. Volatile, and by its setting never inlined: it takes a snapshot of
+-- its own and sees also the job of a caller whose commit the query that asks has just waited for.
 create or replace function leasehold._is_live(p_job_id bigint)
   returns boolean
-  language plpgsql
+  language sql
   volatile
   set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return exists (
+  select exists (
     select
     from leasehold.job as job
     join leasehold._live as live
@@ -917,8 +916,7 @@ begin
       and live.queue_id = job.queue_id
       and live.priority = job.priority
     where job.job_id = p_job_id
-  );
-end;
+  )
 $$;
 -- end sql/internal/_is_live.sql
 
@@ -3049,9 +3047,9 @@ create or replace function leasehold.complete_many(
   set enable_indexscan = on
 as $$
 declare
-  v_job_ids bigint[] := '{}';
-  v_tokens uuid[] := '{}';
-  v_late boolean[] := '{}';
+  v_job_ids bigint[] := array[]::bigint[];
+  v_tokens uuid[] := array[]::uuid[];
+  v_late boolean[] := array[]::boolean[];
   v_not_kept bigint[];
 begin
   perform leasehold._require_read_committed();

@@ -15,9 +15,9 @@ create or replace function leasehold.complete_many(
   set enable_indexscan = on
 as $$
 declare
-  v_job_ids bigint[] := '{}';
-  v_tokens uuid[] := '{}';
-  v_late boolean[] := '{}';
+  v_job_ids bigint[] := array[]::bigint[];
+  v_tokens uuid[] := array[]::uuid[];
+  v_late boolean[] := array[]::boolean[];
   v_not_kept bigint[];
 begin
   perform leasehold._require_read_committed();

@@ -1,13 +1,12 @@
--- Whether a job has not finished yet. Volatile, and so never inlined: it takes a snapshot of its own
--- and sees also the job of a caller whose commit the query that asks has just waited for.
+-- Whether a job has not finished yet. Volatile, and by its setting never inlined: it takes a snapshot of
+-- its own and sees also the job of a caller whose commit the query that asks has just waited for.
 create or replace function leasehold._is_live(p_job_id bigint)
   returns boolean
-  language plpgsql
+  language sql
   volatile
   set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return exists (
+  select exists (
     select
     from leasehold.job as job
     join leasehold._live as live
@@ -15,6 +14,5 @@ begin
       and live.queue_id = job.queue_id
       and live.priority = job.priority
     where job.job_id = p_job_id
-  );
-end;
+  )
 $$;
