@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Client, type Context, type Job, LeaseholdError, Scheduler } from '../client/index.ts';
 import { installSql } from '../scripts/manifest.ts';
 import { createDatabase, databaseUrl, withClient } from './support/database.ts';
@@ -157,7 +157,7 @@ describe('slots', () => {
   });
 
   test('a scheduler has three connections, however many jobs it holds', async () => {
-    const queue = await createQueue();
+    const queue = await createQueue({ maxFailures: 1 });
     const name = 'three connections';
     const jobs = 300;
     await client.enqueueMany(
@@ -642,6 +642,42 @@ describe('outcomes', () => {
     expect(await scheduler.settled(id)).toMatchObject({ status: 'failed' });
     expect((await client.job(id)).checkpoint).toBe('the last');
   });
+
+  test.each(['before', 'after'])(
+    'a lease given up while its renewal was under way is released, the handler having ended %s the answer',
+    async (when) => {
+      const queue = await createQueue();
+      const proxy = await proxied();
+      const id = await client.enqueue(queue, {});
+      const scheduler = await startRecorded({
+        connection: proxy.url,
+        leaseMs: 60_000,
+        callTimeoutMs: 10_000,
+        handlers: {
+          [queue]: async ({ attempt }, { signal, checkpoint, remainingMs }) => {
+            if (attempt > 1) return;
+            void checkpoint('to be sent at once', { flush: true });
+            await new Promise((resolve) => signal.addEventListener('abort', resolve));
+            if (when === 'after') await until(() => remainingMs() > 0);
+            throw signal.reason;
+          },
+        },
+      });
+      const fault = proxy.plant({
+        sql: 'heartbeat_many(',
+        at: 'before-reply',
+        deed: { delayMs: 2000 },
+      });
+      await fault.struck;
+      // The machine was asleep for an hour, as far as it knows: the lease may be anybody's.
+      const clock = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 3_600_000);
+      await scheduler.event('job:lost');
+      clock.mockRestore();
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'released' });
+      await scheduler.settled(id, 2);
+      expect(await client.job(id)).toMatchObject({ state: 'completed', releases: 1, losses: 0 });
+    },
+  );
 
   test('a cancel that comes after the handler has returned does not undo its outcome', async () => {
     const queue = await createQueue();
