@@ -260,7 +260,7 @@ describe.concurrent('outages', PATIENCE, () => {
       ]);
       const jobIds = await s.client.enqueueMany('work', [{ payload: works }, { payload: works }]);
       await until(async () => (await s.invocations()).length === 2);
-      const [ofOne] = one.events('handler:started');
+      const { event: ofOne } = await one.event('handler:started');
 
       proxy.cut();
       await Promise.all([one.event('job:lost'), two.event('job:lost')]);
@@ -273,7 +273,7 @@ describe.concurrent('outages', PATIENCE, () => {
       for (const jobId of jobIds) {
         expect(await s.client.job(jobId)).toMatchObject({
           attempt: 2,
-          losses: jobId === ofOne?.jobId ? 1 : 0,
+          losses: jobId === ofOne.jobId ? 1 : 0,
         });
       }
     },
