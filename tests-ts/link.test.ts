@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
-import { Client } from '../client/index.ts';
+import { Client, type Context } from '../client/index.ts';
 import { Link, type LinkOptions } from '../client/link.ts';
 import { createDatabase } from './support/database.ts';
 import { type DatabaseProxy, startProxy } from './support/proxy.ts';
@@ -17,15 +17,22 @@ const pool = new pg.Pool({ connectionString: url });
 afterAll(() => pool.end());
 const client = new Client(pool);
 
-async function proxied(): Promise<DatabaseProxy> {
+/** Tests that run beside others say themselves when they are over. */
+type WhenOver = typeof onTestFinished;
+
+async function proxied(whenOver: WhenOver = onTestFinished): Promise<DatabaseProxy> {
   const proxy = await startProxy(url);
-  onTestFinished(() => proxy.close());
+  whenOver(() => proxy.close());
   return proxy;
 }
 
-function linkTo(connectionString: string, options: Partial<LinkOptions> = {}): Link {
+function linkTo(
+  connectionString: string,
+  options: Partial<LinkOptions> = {},
+  whenOver: WhenOver = onTestFinished,
+): Link {
   const link = new Link({ connection: { connectionString }, deadlineMs: 5000, ...options });
-  onTestFinished(() => link.close());
+  whenOver(() => link.close());
   return link;
 }
 
@@ -153,7 +160,11 @@ test('a closed link rejects calls under way and later ones', async () => {
 });
 
 /** Connects that a server which ends every connection at once sees within a time. */
-async function connectsWithin(ms: number, use: (url: string) => Promise<unknown>): Promise<number> {
+async function connectsWithin(
+  ms: number,
+  whenOver: WhenOver,
+  use: (url: string) => void,
+): Promise<number> {
   let connects = 0;
   const server = createServer((socket) => {
     connects++;
@@ -161,70 +172,75 @@ async function connectsWithin(ms: number, use: (url: string) => Promise<unknown>
     socket.destroy();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => void server.close());
+  whenOver(() => void server.close());
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('no address');
-  await use(`postgres://postgres@127.0.0.1:${address.port}/postgres`);
+  use(`postgres://postgres@127.0.0.1:${address.port}/postgres`);
   await sleep(ms);
   return connects;
+}
+
+/** Calls without end, each as soon as the one before has failed. */
+function pester(link: Link, whenOver: WhenOver): void {
+  let over = false;
+  whenOver(() => {
+    over = true;
+  });
+  void (async () => {
+    while (!over) await link.query('select 1').catch(() => sleep(1));
+  })();
 }
 
 describe.concurrent('while the server is down', () => {
   const SECONDS = 8;
 
-  test('a link tries to connect at most twice a second, however often it is called', async () => {
-    const connects = await connectsWithin(SECONDS * 1000, async (down) => {
-      const link = linkTo(down);
-      let closed = false;
-      onTestFinished(() => {
-        closed = true;
-      });
-      void (async () => {
-        while (!closed) await link.query('select 1').catch(() => sleep(1));
-      })();
+  test('a link tries to connect at most twice a second, however often it is called', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const connects = await connectsWithin(SECONDS * 1000, whenOver, (down) =>
+      pester(linkTo(down, {}, whenOver), whenOver),
+    );
+    expect(connects).toBeGreaterThan(2);
+    expect(connects).toBeLessThanOrEqual(SECONDS * 2);
+  });
+
+  test('a link with a bound on its backoff keeps trying within it', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const connects = await connectsWithin(SECONDS * 1000, whenOver, (down) =>
+      pester(linkTo(down, { maxBackoffMs: 200 }, whenOver), whenOver),
+    );
+    // Without the bound it would be ten at the most.
+    expect(connects).toBeGreaterThan(15);
+  });
+
+  test('a scheduler that waits for it tries to connect at most twice a second', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const connects = await connectsWithin(SECONDS * 1000, whenOver, (down) => {
+      const options = { connection: down, handlers: { q: () => 'never' } };
+      void new RecordedScheduler(options, whenOver).start();
     });
     expect(connects).toBeGreaterThan(2);
     expect(connects).toBeLessThanOrEqual(SECONDS * 2);
   });
 
-  test('a link with a bound on its backoff keeps trying within it', async () => {
-    const call = async (down: string): Promise<void> => {
-      const link = linkTo(down, { maxBackoffMs: 200 });
-      let closed = false;
-      onTestFinished(() => {
-        closed = true;
-      });
-      void (async () => {
-        while (!closed) await link.query('select 1').catch(() => sleep(1));
-      })();
-    };
-    // Unbounded it would be 5 at the most.
-    expect(await connectsWithin(3000, call)).toBeGreaterThan(7);
-  });
-
-  test('a scheduler that waits for it tries to connect at most twice a second', async () => {
-    const connects = await connectsWithin(SECONDS * 1000, async (down) => {
-      const scheduler = new RecordedScheduler({ connection: down, handlers: { q: () => 'never' } });
-      void scheduler.start();
-    });
-    expect(connects).toBeGreaterThan(2);
-    expect(connects).toBeLessThanOrEqual(SECONDS * 2);
-  });
-
-  test('a scheduler that lost it tries to connect at most twice a second', async () => {
+  test('a scheduler that lost it tries to connect at most twice a second', async ({
+    onTestFinished: whenOver,
+  }) => {
     await client.createQueue('down');
     await client.enqueue('down', {});
-    const proxy = await proxied();
-    const scheduler = new RecordedScheduler({
+    const proxy = await proxied(whenOver);
+    const options = {
       connection: proxy.url,
-      leaseMs: 60_000,
       handlers: {
-        down: async (_, context) => {
-          await context.checkpoint('one');
-          await new Promise((resolve) => context.signal.addEventListener('abort', resolve));
+        down: async (_: unknown, { signal, checkpoint }: Context) => {
+          await checkpoint('one');
+          await new Promise((resolve) => signal.addEventListener('abort', resolve));
         },
       },
-    });
+    };
+    const scheduler = new RecordedScheduler(options, whenOver);
     await scheduler.start();
     await scheduler.event('job:started');
     await scheduler.event('listener:connected');
