@@ -18,7 +18,7 @@ import type {
 export interface ThreadOptions {
   /** Most threads. @default the scheduler's concurrency */
   readonly max?: number;
-  /** Arguments for Node, as `--import tsx` for handlers in TypeScript. @default those of this process */
+  /** Arguments for Node. @default those of this process */
   readonly execArgv?: readonly string[];
   /** Memory limits of each thread; one that is over them ends and its job fails. */
   readonly resourceLimits?: { readonly maxOldGenerationSizeMb?: number };
