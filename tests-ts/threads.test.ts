@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { Client } from '../client/index.ts';
@@ -320,4 +323,22 @@ test('threads that cannot start fail their jobs, say why, and do not end the pro
     expect((await client.job(id)).history[0]?.error).toMatch(/no start/);
   }
   onTestFinished(() => expect(scheduler.running).toBe(0));
+});
+
+test('without piscina a module’s jobs fail with what to install, and stop resolves', async () => {
+  const queue = await createQueue({ maxFailures: 1 });
+  const id = await client.enqueue(queue, {});
+  const script = fileURLToPath(new URL('./support/without-piscina.ts', import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--import',
+    'tsx',
+    script,
+    url,
+    queue,
+  ]);
+  expect(JSON.parse(stdout)).toEqual({
+    error: expect.stringContaining('needs the package piscina'),
+    stuck: [],
+  });
+  expect(await client.job(id)).toMatchObject({ state: 'dead', failures: 1 });
 });
