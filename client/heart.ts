@@ -36,6 +36,7 @@ export class Heart {
   /** When all leases are renewed next; a round before that carries checkpoints only. */
   #allDueAt = 0;
   #beating = false;
+  #round: Promise<void> = Promise.resolve();
   #failures = 0;
   #checkpointsSentAt = -Infinity;
   #stopped = false;
@@ -80,13 +81,17 @@ export class Heart {
     this.#dueAt = dueAt;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      void this.#beat();
+      // The round under way schedules the next one when it ends.
+      if (!this.#beating) this.#round = this.#beat();
     }, ms);
   }
 
+  /** Resolves when no round is under way that began before now. Never rejects. */
+  idle(): Promise<void> {
+    return this.#round;
+  }
+
   async #beat(): Promise<void> {
-    // The round under way schedules the next one when it ends.
-    if (this.#beating) return;
     this.#beating = true;
 
     const { heartbeatMs, register, checkDeadlines, onEvent } = this.#options;

@@ -87,7 +87,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       maxDeadlineMs: deadlineMs,
     });
     this.#client = Client.unchecked(this.#workLink);
-    this.#settler = new Settler(this.#client, onEvent);
+    this.#settler = new Settler(this.#client, () => this.#heart.idle(), onEvent);
     this.#invocations = new Invocations({
       runners: this.#runners,
       settler: this.#settler,

@@ -3,6 +3,7 @@ import type { Client } from './client.ts';
 import { backoffMs } from './clock.ts';
 import { isPassing } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
+import type { JsonText } from './json.ts';
 import { type Outcome, type Running, reference } from './running.ts';
 import type { HeartbeatAnswer, Lease, Settlement } from './types.ts';
 
@@ -26,13 +27,16 @@ interface Delivery {
  */
 export class Settler {
   readonly #client: Client;
+  readonly #idle: () => Promise<void>;
   readonly #onEvent: (event: SchedulerEvent) => void;
   #waiting: Delivery[] = [];
   #pumping = false;
   readonly #closing = new AbortController();
 
-  constructor(client: Client, onEvent: (event: SchedulerEvent) => void) {
+  /** `idle` resolves when no heartbeat is under way, which might carry an older checkpoint. */
+  constructor(client: Client, idle: () => Promise<void>, onEvent: (event: SchedulerEvent) => void) {
     this.#client = client;
+    this.#idle = idle;
     this.#onEvent = onEvent;
   }
 
@@ -68,8 +72,12 @@ export class Settler {
 
   /** The last checkpoint goes before the outcome, which ends the lease. */
   async #saveCheckpoints(batch: readonly Delivery[]): Promise<void> {
+    const unsaved = (running: Running): JsonText | undefined =>
+      running.lost ? undefined : running.unsavedCheckpoint;
+    if (!batch.some(({ running }) => unsaved(running))) return;
+    await this.#idle();
     const renewals = batch.flatMap(({ running }) => {
-      const checkpoint = running.lost ? undefined : running.unsavedCheckpoint;
+      const checkpoint = unsaved(running);
       return checkpoint ? [{ ...leaseOf(running), checkpoint, running }] : [];
     });
     if (renewals.length === 0) return;
