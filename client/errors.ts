@@ -88,16 +88,6 @@ export function schemaUnknown(version: number, known: readonly number[]): Leaseh
   );
 }
 
-/** Whether a thrown value, which may be anything, is ours and has this code. Never throws. */
-export function hasCode(thrown: unknown, code: ErrorCode): boolean {
-  try {
-    return thrown instanceof LeaseholdError && thrown.code === code;
-  } catch {
-    // A proxy may refuse to say what it is.
-    return false;
-  }
-}
-
 /**
  * Whether the same call may succeed later: the connection was lost, the server is restarting, a
  * lock or a resource was taken. Every call of leasehold may be repeated, see guarantee G5.

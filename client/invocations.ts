@@ -1,5 +1,4 @@
 import { type Instant, now } from './clock.ts';
-import { hasCode, type LeaseholdError } from './errors.ts';
 import type { AbortReason, SchedulerEvent } from './events.ts';
 import { describeError } from './json.ts';
 import type { Timing } from './options.ts';
@@ -96,9 +95,6 @@ export class Invocations {
       return running.declared ?? { kind: 'complete', result };
     } catch (thrown) {
       if (running.declared !== undefined) return running.declared;
-      if (hasCode(thrown, 'invalid_payload')) {
-        return { kind: 'dead_letter', reason: describeError((thrown as LeaseholdError).message) };
-      }
       switch (running.abortReason) {
         case 'lease_lost':
           // Adopted or kept after it was told to stop: handed back for a fresh start.

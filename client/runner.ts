@@ -1,9 +1,10 @@
 import { Client } from './client.ts';
 import type { Context, Handler, Job } from './context.ts';
-import { describeError, type JsonText, toDocument, toText } from './json.ts';
+import { LeaseholdError } from './errors.ts';
+import { type JsonText, toDocument, toText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
-import type { Running } from './running.ts';
-import { type QueueSchemas, validate } from './standard-schema.ts';
+import { failure, type Running, release } from './running.ts';
+import { type QueueSchemas, type StandardSchema, validate } from './standard-schema.ts';
 
 /** Runs the handler of one queue, here or elsewhere; resolves to the result, rejects as it threw. */
 export interface Runner {
@@ -25,16 +26,34 @@ export class FunctionRunner implements Runner {
   }
 
   async run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined> {
-    const payload = await validate(
+    const payload = await accepted(
+      running,
       this.#schemas.payload,
       'payload',
       JSON.parse(running.job.payload),
     );
     const result = await this.#handler(jobOf(running.job, payload), contextOf(running, save));
-    return toResult(await validate(this.#schemas.result, 'result', result));
+    return toResult(await accepted(running, this.#schemas.result, 'result', result));
   }
 
   async close(): Promise<void> {}
+}
+
+/** What a schema makes of a value. One that it refuses gives the job up: another attempt would not help. */
+export async function accepted<T>(
+  running: Running,
+  schema: StandardSchema<T> | undefined,
+  what: string,
+  value: unknown,
+): Promise<T> {
+  try {
+    return await validate(schema, what, value);
+  } catch (error) {
+    if (error instanceof LeaseholdError) {
+      running.declared ??= { kind: 'dead_letter', reason: toText(error.message) };
+    }
+    throw error;
+  }
 }
 
 export function jobOf<P>(job: UnparsedJob, payload: P): Job<P> {
@@ -73,10 +92,10 @@ function contextOf(running: Running, save: SaveCheckpoint): Context {
       if (flush) await saved;
     },
     fail: (error, options = {}) => {
-      running.declared ??= { kind: 'fail', error: describeError(error), ...options };
+      running.declared ??= failure(error, options);
     },
     release: (options = {}) => {
-      running.declared ??= { kind: 'release', ...options };
+      running.declared ??= release(options);
     },
     deadLetter: (reason) => {
       running.declared ??= {

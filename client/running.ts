@@ -1,6 +1,7 @@
 import { after, type Instant, msUntil, now } from './clock.ts';
+import { LeaseholdError } from './errors.ts';
 import type { AbortReason } from './events.ts';
-import type { JsonText } from './json.ts';
+import { describeError, type JsonText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
 
 /** What a handler's signal aborts with. Named so that fetch and its like take it for their own. */
@@ -32,6 +33,32 @@ export type Outcome =
     }
   | { readonly kind: 'release'; readonly delayMs?: number | undefined }
   | { readonly kind: 'dead_letter'; readonly reason?: string | undefined };
+
+/** What ctx.fail says. A delay that the database would refuse is refused here, while somebody can mend it. */
+export function failure(
+  error: unknown,
+  options: { retryInMs?: number; retryable?: boolean },
+): Outcome {
+  requireDelay('retryInMs', options.retryInMs);
+  return { kind: 'fail', error: describeError(error), ...options };
+}
+
+/** What ctx.release says. */
+export function release(options: { delayMs?: number }): Outcome {
+  requireDelay('delayMs', options.delayMs);
+  return { kind: 'release', ...options };
+}
+
+const MAX_DELAY_MS = 10 * 365 * 86_400_000;
+
+function requireDelay(name: string, ms: number | undefined): void {
+  if (ms !== undefined && !(ms >= 0 && ms <= MAX_DELAY_MS)) {
+    throw new LeaseholdError(
+      'invalid_argument',
+      `${name} must be between 0 and ${MAX_DELAY_MS}, got ${ms}`,
+    );
+  }
+}
 
 interface PendingCheckpoint {
   readonly data: JsonText;

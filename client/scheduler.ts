@@ -292,7 +292,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
   #emit(event: SchedulerEvent): void {
     try {
-      this.#options.onEvent?.(event);
+      const told: unknown = this.#options.onEvent?.(event);
+      if (told instanceof Promise) told.catch(() => undefined);
     } catch {
       // What an observer throws must not change what is observed.
     }

@@ -3,9 +3,9 @@ import { MessageChannel } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { LeaseholdError } from './errors.ts';
 import { JsonText } from './json.ts';
-import { jobOf, type Runner, type SaveCheckpoint, toResult } from './runner.ts';
+import { accepted, jobOf, type Runner, type SaveCheckpoint, toResult } from './runner.ts';
 import type { Running } from './running.ts';
-import { type QueueSchemas, validate } from './standard-schema.ts';
+import type { QueueSchemas } from './standard-schema.ts';
 import type {
   FromThread,
   ThreadAnswer,
@@ -124,7 +124,7 @@ export class ThreadRunner implements Runner {
   }
 
   async run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined> {
-    const payload = await this.#payload(running.job.payload);
+    const payload = await this.#payload(running);
     const { port1: port, port2: threadPort } = new MessageChannel();
     const killing = new AbortController();
     const send = (message: ToThread): void => port.postMessage(message);
@@ -156,7 +156,7 @@ export class ThreadRunner implements Runner {
       running.completedIn ||= answer.completedIn;
       if (answer.unsaved !== undefined) void save(new JsonText(answer.unsaved), false);
       if ('thrown' in answer) throw new ThreadFailure(answer.thrown);
-      return await this.#result(answer.result);
+      return await this.#result(running, answer.result);
     } finally {
       running.signal.removeEventListener('abort', onAbort);
       running.kill = undefined;
@@ -170,17 +170,20 @@ export class ThreadRunner implements Runner {
   }
 
   /** The payload stays text on its way, unless a schema has to see it. */
-  async #payload(text: string): Promise<string> {
+  async #payload(running: Running): Promise<string> {
+    const text = running.job.payload;
     if (this.#schemas.payload === undefined) return text;
-    return JSON.stringify(await validate(this.#schemas.payload, 'payload', JSON.parse(text)));
+    return JSON.stringify(
+      await accepted(running, this.#schemas.payload, 'payload', JSON.parse(text)),
+    );
   }
 
-  async #result(text: string | undefined): Promise<JsonText | undefined> {
+  async #result(running: Running, text: string | undefined): Promise<JsonText | undefined> {
     if (this.#schemas.result === undefined) {
       return text === undefined ? undefined : new JsonText(text);
     }
     const value: unknown = text === undefined ? undefined : JSON.parse(text);
-    return toResult(await validate(this.#schemas.result, 'result', value));
+    return toResult(await accepted(running, this.#schemas.result, 'result', value));
   }
 }
 

@@ -3,7 +3,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { Client } from './client.ts';
 import type { Context, Handler } from './context.ts';
 import { describeError, toDocument, toText } from './json.ts';
-import { JobAbort, type Outcome } from './running.ts';
+import { failure, JobAbort, type Outcome, release } from './running.ts';
 import type {
   FromThread,
   ThreadAnswer,
@@ -76,11 +76,11 @@ class ThreadContext implements Context {
   };
 
   readonly fail: Context['fail'] = (error, options = {}) => {
-    this.#declared ??= { kind: 'fail', error: describeError(error), ...options };
+    this.#declared ??= failure(error, options);
   };
 
   readonly release: Context['release'] = (options = {}) => {
-    this.#declared ??= { kind: 'release', ...options };
+    this.#declared ??= release(options);
   };
 
   readonly deadLetter: Context['deadLetter'] = (reason) => {
