@@ -8,7 +8,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
-    // Most of their time goes by in the database, so there may be more of them than cores.
-    maxWorkers: 3,
+    // Scenarios start processes of their own and race real clocks: few at a time, on any machine.
+    maxWorkers: 2,
+    maxConcurrency: 3,
   },
 });
