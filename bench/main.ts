@@ -1,10 +1,12 @@
 import { parseArgs } from 'node:util';
+import { drain } from './drain.ts';
 import { sqlDrain } from './sql-drain.ts';
 import type { Benchmark } from './support/benchmark.ts';
+import { ContenderProcess, ensurePeers } from './support/process.ts';
 import { describeEnvironment, toJson, toText } from './support/report.ts';
 import { type Database, Server } from './support/server.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [sqlDrain];
+const BENCHMARKS: readonly Benchmark[] = [drain, sqlDrain];
 
 const USAGE = `usage: npm run bench -- <name>… [--quick] [--json]
 
@@ -31,6 +33,7 @@ async function main(): Promise<void> {
     process.exitCode = values.help ? 0 : 2;
     return;
   }
+  ensurePeers();
   const server = await Server.start();
   try {
     const env = await describeEnvironment(server);
@@ -53,6 +56,7 @@ async function run(
   { quick, json }: { readonly quick: boolean; readonly json: boolean },
 ): Promise<void> {
   const databases: Database[] = [];
+  const contenders: ContenderProcess[] = [];
   try {
     const outcome = await benchmark.run({
       server,
@@ -63,10 +67,16 @@ async function run(
         databases.push(database);
         return database;
       },
+      contender: (name) => {
+        const contender = new ContenderProcess(name);
+        contenders.push(contender);
+        return contender;
+      },
     });
     if (!json) console.log(toText(benchmark, outcome));
     console.log(toJson(benchmark, outcome, { ...env, quick }));
   } finally {
+    for (const contender of contenders) await contender.end();
     for (const database of databases) await database.drop();
   }
 }

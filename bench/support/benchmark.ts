@@ -1,3 +1,4 @@
+import type { ContenderName, ContenderProcess } from './process.ts';
 import type { Database, Server } from './server.ts';
 
 /** One comparison: several sides do the same work, alternating, on one server. */
@@ -16,18 +17,22 @@ export interface BenchmarkContext {
   log(line: string): void;
   /** A database of this benchmark alone, dropped when the benchmark ends. */
   createDatabase(): Promise<Database>;
+  /** A process of this benchmark alone, ended when the benchmark ends. */
+  contender(name: ContenderName): ContenderProcess;
 }
 
 export interface Outcome {
   readonly rounds: number;
   /** Unit of the figures. */
   readonly unit: string;
-  /** Median of every side over the rounds. */
+  /** Median of every side over the rounds: `leasehold`, the peers, and variants as `leasehold_kept`. */
   readonly figures: Readonly<Record<string, number>>;
   /** What the targets are about, `ratio_…` most of the time. */
   readonly ratios: Readonly<Record<string, number>>;
   /** The least, or with a leading `<=` the most, that a ratio may be. */
   readonly target: Readonly<Record<string, string>>;
+  /** What else a reader wants to know, with the unit in each name. */
+  readonly details?: Readonly<Record<string, number>>;
 }
 
 /** Whether every ratio is as its target says. */

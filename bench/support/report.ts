@@ -26,6 +26,7 @@ export function toText({ name, work }: Benchmark, outcome: Outcome): string {
       key,
       [rounded(value), ...(target[key] === undefined ? [] : [`target ${target[key]}`])].join('  '),
     ]),
+    ...Object.entries(outcome.details ?? {}).map(([key, value]) => [key, String(rounded(value))]),
   ];
   return [
     `${name}: ${work}; median of ${rounds} rounds; targets ${isMet(outcome) ? 'met' : 'missed'}`,
@@ -47,6 +48,7 @@ export function toJson(
     rounds: outcome.rounds,
     ...round(outcome.figures),
     ...round(outcome.ratios),
+    ...round(outcome.details ?? {}),
     target: outcome.target,
     met: isMet(outcome),
     env,

@@ -1,0 +1,101 @@
+import pg from 'pg';
+import { Client } from '../../client/client.ts';
+import { migrate } from '../../client/migrate.ts';
+import { Scheduler } from '../../client/scheduler.ts';
+import { Countdown, type Payload, Pickups, payloadOf, serve } from '../support/contender.ts';
+
+const QUEUE = 'bench';
+
+serve({
+  async install(url) {
+    await migrate({ connection: url });
+    await withClient(url, (client) => client.createQueue(QUEUE, { keepCompletedMs: 0 }));
+  },
+
+  async addMany({ url, jobs, batch, payloadBytes }) {
+    return withClient(url, async (client) => {
+      const start = performance.now();
+      for (let from = 0; from < jobs; from += batch) {
+        const size = Math.min(batch, jobs - from);
+        await client.enqueueMany(
+          QUEUE,
+          Array.from({ length: size }, (_, index) => ({
+            payload: payloadOf(from + index, payloadBytes),
+          })),
+        );
+      }
+      return (performance.now() - start) / 1000;
+    });
+  },
+
+  async addOne({ url, jobs, connections }) {
+    const pool = new pg.Pool({ connectionString: url, max: connections });
+    const client = new Client(pool);
+    await Promise.all(
+      Array.from({ length: connections }, () => pool.query('select pg_sleep(0.1)')),
+    );
+    const start = performance.now();
+    let left = jobs;
+    await Promise.all(
+      Array.from({ length: connections }, async () => {
+        while (left-- > 0) await client.enqueue(QUEUE, payloadOf(left));
+      }),
+    );
+    const seconds = (performance.now() - start) / 1000;
+    await pool.end();
+    return seconds;
+  },
+
+  async drain({ url, jobs, concurrency }) {
+    const countdown = new Countdown(jobs);
+    const scheduler = new Scheduler({
+      connection: url,
+      concurrency,
+      handlers: { [QUEUE]: ({ id }) => countdown.ran(id) },
+    });
+    await scheduler.start();
+    const seconds = await withClient(url, (client) => countdown.seconds(() => leftovers(client)));
+    await scheduler.stop();
+    return seconds;
+  },
+
+  async pickup({ url, gapsMs }) {
+    const pickups = new Pickups();
+    const scheduler = new Scheduler({
+      connection: url,
+      handlers: { [QUEUE]: ({ payload }) => pickups.began((payload as Payload).number) },
+    });
+    await scheduler.start();
+    const latencies = await withClient(url, (client) =>
+      pickups.measure(gapsMs, (payload) => client.enqueue(QUEUE, payload)),
+    );
+    await scheduler.stop();
+    return latencies;
+  },
+
+  async idle({ url, workers }) {
+    for (let started = 0; started < workers; started++) {
+      const scheduler = new Scheduler({ connection: url, handlers: { [QUEUE]: () => undefined } });
+      await scheduler.start();
+    }
+  },
+
+  leftovers: (url) => withClient(url, leftovers),
+});
+
+async function leftovers(client: Client): Promise<number> {
+  const [stats] = await client.queueStats(QUEUE);
+  if (stats === undefined) throw new Error('no such queue');
+  const { scheduled, ready, blocked, leased, dead, cancelled } = stats;
+  return scheduled + ready + blocked + leased + dead + cancelled;
+}
+
+async function withClient<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
+  const connection = new pg.Client({ connectionString: url });
+  await connection.connect();
+  try {
+    return await use(new Client(connection));
+  } finally {
+    await connection.end();
+  }
+}

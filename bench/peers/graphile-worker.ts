@@ -1,0 +1,124 @@
+import {
+  type AddJobsJobSpec,
+  Logger,
+  makeWorkerUtils,
+  type Runner,
+  run,
+  type Task,
+  type WorkerUtils,
+} from 'graphile-worker';
+import pg from 'pg';
+import { Countdown, type Payload, Pickups, payloadOf, serve } from '../support/contender.ts';
+
+const TASK = 'bench';
+
+/** `tuned`: jobs are fetched many at a time and completed in batches, as its own performance test does. */
+const TUNED = {
+  localQueue: { size: 500 },
+  completeJobBatchDelay: 0,
+  failJobBatchDelay: 0,
+};
+const preset = { worker: process.argv[2] === 'tuned' ? TUNED : {} };
+
+const logger = new Logger(() => () => undefined);
+
+serve({
+  async install(url) {
+    await withUtils(url, (utils) => utils.migrate());
+  },
+
+  async addMany({ url, jobs, batch, payloadBytes }) {
+    return withUtils(url, async (utils) => {
+      const start = performance.now();
+      for (let from = 0; from < jobs; from += batch) {
+        const size = Math.min(batch, jobs - from);
+        await utils.addJobs(
+          Array.from(
+            { length: size },
+            (_, index): AddJobsJobSpec => ({
+              identifier: TASK,
+              payload: payloadOf(from + index, payloadBytes),
+            }),
+          ),
+        );
+      }
+      return (performance.now() - start) / 1000;
+    });
+  },
+
+  async addOne({ url, jobs, connections }) {
+    const pool = new pg.Pool({ connectionString: url, max: connections });
+    await Promise.all(
+      Array.from({ length: connections }, () => pool.query('select pg_sleep(0.1)')),
+    );
+    const utils = await makeWorkerUtils({ pgPool: pool });
+    const start = performance.now();
+    let left = jobs;
+    await Promise.all(
+      Array.from({ length: connections }, async () => {
+        while (left-- > 0) await utils.addJob(TASK, payloadOf(left));
+      }),
+    );
+    const seconds = (performance.now() - start) / 1000;
+    await utils.release();
+    await pool.end();
+    return seconds;
+  },
+
+  async drain({ url, jobs, concurrency }) {
+    const countdown = new Countdown(jobs);
+    const runner = await start(url, concurrency, (_, { job }) => countdown.ran(job.id));
+    const seconds = await withUtils(url, (utils) => countdown.seconds(() => leftovers(utils)));
+    await runner.stop();
+    return seconds;
+  },
+
+  async pickup({ url, gapsMs }) {
+    const pickups = new Pickups();
+    const runner = await start(url, 10, (payload) => pickups.began((payload as Payload).number));
+    const latencies = await withUtils(url, (utils) =>
+      pickups.measure(gapsMs, (payload) => utils.addJob(TASK, payload)),
+    );
+    await runner.stop();
+    return latencies;
+  },
+
+  async idle({ url, workers }) {
+    for (let started = 0; started < workers; started++) await start(url, 10, () => undefined);
+  },
+
+  leftovers: (url) => withUtils(url, leftovers),
+});
+
+function leftovers(utils: WorkerUtils): Promise<number> {
+  return utils.withPgClient(async (client) => {
+    const { rows } = await client.query('select count(*)::integer from graphile_worker.jobs');
+    return rows[0].count as number;
+  });
+}
+
+/** As many connections as it can use: jobs that are completed one by one take one each. */
+function start(url: string, concurrency: number, task: Task): Promise<Runner> {
+  return run({
+    preset: {
+      worker: {
+        ...preset.worker,
+        connectionString: url,
+        concurrentJobs: concurrency,
+        maxPoolSize: Math.min(concurrency, 20),
+      },
+    },
+    logger,
+    noHandleSignals: true,
+    taskList: { [TASK]: task },
+  });
+}
+
+async function withUtils<T>(url: string, use: (utils: WorkerUtils) => Promise<T>): Promise<T> {
+  const utils = await makeWorkerUtils({ connectionString: url, logger });
+  try {
+    return await use(utils);
+  } finally {
+    await utils.release();
+  }
+}

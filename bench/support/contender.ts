@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** A queue system as the benchmarks drive it. Runs in a process of its own, the same Node for all. */
+export interface Contender {
+  /** Puts schema and queue into an empty database. */
+  install(url: string): Promise<void>;
+  /** Adds jobs in calls of `batch` over one connection. Returns the seconds that took. */
+  addMany(work: AddMany): Promise<number>;
+  /** Adds jobs, one a transaction, over several connections. Returns the seconds that took. */
+  addOne(work: AddOne): Promise<number>;
+  /**
+   * Runs jobs with a handler that does nothing, each exactly once, until `jobs` are completed. Returns
+   * the seconds from the first handler until the database has nothing left to do.
+   */
+  drain(work: Drain): Promise<number>;
+  /** Adds a job after every gap, to a worker that waits. Returns milliseconds until each handler began. */
+  pickup(work: Pickup): Promise<number[]>;
+  /** Starts workers that find nothing and go on until the process ends. */
+  idle(work: Idle): Promise<void>;
+  /** How many jobs are in any state but done. */
+  leftovers(url: string): Promise<number>;
+}
+
+export interface AddMany {
+  readonly url: string;
+  readonly jobs: number;
+  readonly batch: number;
+  /** Size of each payload as JSON text. @default about 20 */
+  readonly payloadBytes?: number;
+}
+
+export interface AddOne {
+  readonly url: string;
+  readonly jobs: number;
+  readonly connections: number;
+}
+
+export interface Drain {
+  readonly url: string;
+  readonly jobs: number;
+  readonly concurrency: number;
+}
+
+export interface Pickup {
+  readonly url: string;
+  readonly gapsMs: readonly number[];
+}
+
+export interface Idle {
+  readonly url: string;
+  readonly workers: number;
+}
+
+export interface Payload {
+  readonly number: number;
+  readonly text?: string;
+}
+
+/** A payload of about so many bytes as JSON text: letters that do not compress away. */
+export function payloadOf(number: number, bytes = 0): Payload {
+  if (bytes === 0) return { number };
+  let text = '';
+  for (let seed = number * 2_654_435_761 + 1; text.length < bytes - 30; ) {
+    seed = (seed * 1_664_525 + 1_013_904_223) % 4_294_967_296;
+    text += seed.toString(36);
+  }
+  return { number, text: text.slice(0, Math.max(0, bytes - 30)) };
+}
+
+/** Counts the handlers of a number of jobs, each once, and then waits for the last completion. */
+export class Countdown {
+  readonly #expected: number;
+  readonly #seen = new Set<string>();
+  #startedAt = 0;
+  #done: () => void = () => undefined;
+  #failed: (error: Error) => void = () => undefined;
+  readonly #all: Promise<void>;
+
+  constructor(expected: number) {
+    this.#expected = expected;
+    this.#all = new Promise((resolve, reject) => {
+      this.#done = resolve;
+      this.#failed = reject;
+    });
+  }
+
+  /** The handler of a job was called. */
+  ran(jobId: string): void {
+    if (this.#seen.size === 0) this.#startedAt = performance.now();
+    if (this.#seen.has(jobId)) this.#failed(new Error(`job ${jobId} was done twice`));
+    this.#seen.add(jobId);
+    if (this.#seen.size === this.#expected) this.#done();
+  }
+
+  /** Seconds from the first handler until the database has nothing left to do. */
+  async seconds(leftovers: () => Promise<number>): Promise<number> {
+    await this.#all;
+    while ((await leftovers()) > 0) await sleep(1);
+    return (performance.now() - this.#startedAt) / 1000;
+  }
+}
+
+/** Measures the time from adding a job to the start of its handler. */
+export class Pickups {
+  readonly #waiting = new Map<number, (at: number) => void>();
+
+  /** The handler of a job began. */
+  began(number: number): void {
+    this.#waiting.get(number)?.(performance.now());
+  }
+
+  /** Adds a job after every gap; resolves to the milliseconds of each once all have begun. */
+  async measure(
+    gapsMs: readonly number[],
+    add: (payload: Payload) => Promise<unknown>,
+  ): Promise<number[]> {
+    // Until the worker has found out that there is nothing to do.
+    await sleep(1500);
+    const latencies: Promise<number>[] = [];
+    for (const [number, gapMs] of gapsMs.entries()) {
+      await sleep(gapMs);
+      const addedAt = performance.now();
+      latencies.push(
+        new Promise((resolve) => {
+          this.#waiting.set(number, (at) => resolve(at - addedAt));
+        }),
+      );
+      await add(payloadOf(number));
+    }
+    return Promise.all(latencies);
+  }
+}
+
+/** Lets the parent process call the contender. */
+export function serve(contender: Contender): void {
+  process.on('message', async ({ call, work }: { call: keyof Contender; work: never }) => {
+    try {
+      process.send?.({ answer: await contender[call](work) });
+    } catch (error) {
+      process.send?.({ error: String((error as Error).stack ?? error) });
+    }
+  });
+  process.on('disconnect', () => process.exit());
+}
