@@ -81,6 +81,13 @@ serve({
   },
 
   leftovers: (url) => withClient(url, leftovers),
+
+  clear: (url) =>
+    withConnection(url, async (connection) => {
+      await connection.query(
+        'truncate leasehold.job, leasehold.ready, leasehold.lease, leasehold.request, leasehold.tally',
+      );
+    }),
 });
 
 async function leftovers(client: Client): Promise<number> {
@@ -90,11 +97,18 @@ async function leftovers(client: Client): Promise<number> {
   return scheduled + ready + blocked + leased + dead + cancelled;
 }
 
-async function withClient<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
+function withClient<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
+  return withConnection(url, (connection) => use(new Client(connection)));
+}
+
+async function withConnection<T>(
+  url: string,
+  use: (connection: pg.Client) => Promise<T>,
+): Promise<T> {
   const connection = new pg.Client({ connectionString: url });
   await connection.connect();
   try {
-    return await use(new Client(connection));
+    return await use(connection);
   } finally {
     await connection.end();
   }

@@ -78,6 +78,11 @@ serve({
   },
 
   leftovers: (url) => withBoss(url, leftovers),
+
+  clear: (url) =>
+    withBoss(url, async (boss) => {
+      await boss.deleteAllJobs();
+    }),
 });
 
 async function leftovers(boss: PgBoss): Promise<number> {

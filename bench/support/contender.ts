@@ -19,6 +19,8 @@ export interface Contender {
   idle(work: Idle): Promise<void>;
   /** How many jobs are in any state but done. */
   leftovers(url: string): Promise<number>;
+  /** Removes every job, done or not, while nobody works. */
+  clear(url: string): Promise<void>;
 }
 
 export interface AddMany {

@@ -11,3 +11,16 @@ export function median(values: readonly number[]): number {
 export function rounded(value: number): number {
   return Number(value.toPrecision(3));
 }
+
+/** One figure over another. */
+export function ratioOf(
+  figures: Readonly<Record<string, number>>,
+  one: string,
+  other: string,
+): number {
+  const [dividend, divisor] = [figures[one], figures[other]];
+  if (dividend === undefined || divisor === undefined) {
+    throw new Error(`no such figures: ${one}, ${other}`);
+  }
+  return dividend / divisor;
+}
