@@ -1,13 +1,14 @@
 import { parseArgs } from 'node:util';
 import { drain } from './drain.ts';
 import { enqueueMany } from './enqueue-many.ts';
+import { heldXmin } from './held-xmin.ts';
 import { sqlDrain } from './sql-drain.ts';
 import type { Benchmark } from './support/benchmark.ts';
 import { ContenderProcess, ensurePeers } from './support/process.ts';
 import { describeEnvironment, toJson, toText } from './support/report.ts';
 import { type Database, Server } from './support/server.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [drain, sqlDrain, enqueueMany];
+const BENCHMARKS: readonly Benchmark[] = [drain, sqlDrain, enqueueMany, heldXmin];
 
 const USAGE = `usage: npm run bench -- <name>… [--quick] [--json]
 

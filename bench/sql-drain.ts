@@ -1,12 +1,18 @@
-import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import type { Benchmark, BenchmarkContext, Outcome } from './support/benchmark.ts';
 import { alternate, type Side } from './support/rounds.ts';
 import type { Database } from './support/server.ts';
-
-const CONNECTIONS = 4;
-const BATCH = 500;
-const FILL_BATCH = 5_000;
+import {
+  BATCH,
+  CONNECTIONS,
+  drain,
+  enqueue,
+  fillInBatches,
+  leaseAndComplete,
+  leftovers,
+  numberOf,
+  type Step,
+} from './support/sql-worker.ts';
 
 /** The functions against the least SQL that could do the same work. */
 export const sqlDrain: Benchmark = {
@@ -43,8 +49,7 @@ interface Contender {
   /** Makes what the jobs stand in, once. */
   create(client: pg.Client): Promise<unknown>;
   fill(client: pg.Client, count: number): Promise<unknown>;
-  /** What one connection repeats until it answers that it found nothing: the ids it completed. */
-  step(client: pg.Client): () => Promise<readonly string[]>;
+  step(client: pg.Client): Step;
   /** How many jobs are left, done or not, where none should be. */
   leftovers(client: pg.Client): Promise<number>;
   /** Clears what a round leaves behind on purpose. */
@@ -60,45 +65,17 @@ async function drainSide(database: Database, jobs: number, contender: Contender)
     async measure() {
       await contender.clear(admin);
       await admin.query('checkpoint');
-      for (let filled = 0; filled < jobs; filled += FILL_BATCH) {
-        await contender.fill(admin, Math.min(FILL_BATCH, jobs - filled));
-      }
+      await fillInBatches(jobs, (count) => contender.fill(admin, count));
       await admin.query('vacuum (analyze)');
-      const steps = clients.map((client) => contender.step(client));
-
-      const start = performance.now();
-      const done = await Promise.all(steps.map(repeat));
-      const seconds = (performance.now() - start) / 1000;
-
-      await verify(contender, admin, done.flat(), jobs);
+      const seconds = await drain(
+        clients.map((client) => contender.step(client)),
+        jobs,
+      );
+      const left = await contender.leftovers(admin);
+      if (left !== 0) throw new Error(`${contender.name} left ${left} of ${jobs} jobs`);
       return jobs / seconds;
     },
   };
-}
-
-async function repeat(step: () => Promise<readonly string[]>): Promise<string[]> {
-  const done: string[] = [];
-  for (;;) {
-    const ids = await step();
-    if (ids.length === 0) return done;
-    for (const id of ids) done.push(id);
-  }
-}
-
-/** A figure counts only if every job was done, once, and nothing is left. */
-async function verify(
-  contender: Contender,
-  admin: pg.Client,
-  done: readonly string[],
-  jobs: number,
-): Promise<void> {
-  const distinct = new Set(done).size;
-  const left = await contender.leftovers(admin);
-  if (done.length !== jobs || distinct !== jobs || left !== 0) {
-    throw new Error(
-      `${contender.name} did ${done.length} jobs, ${distinct} different ones, of ${jobs}; ${left} are left`,
-    );
-  }
 }
 
 /** No token, no attempt, no expiry, no order of answers: what dies while it works is lost. */
@@ -141,11 +118,11 @@ const floor: Contender = {
     }
     return ids;
   },
-  leftovers: (client) => count(client, 'select count(*) from floor_job'),
+  leftovers: (client) => numberOf(client, 'select count(*) from floor_job'),
   clear: (client) => client.query('truncate floor_job'),
 };
 
-/** The public functions, called as a client calls them. */
+/** With guarantees, and nothing or everything of a finished job kept. */
 function leasehold(queue: string, keepCompleted: string): Contender {
   return {
     name: queue,
@@ -154,45 +131,12 @@ function leasehold(queue: string, keepCompleted: string): Contender {
         queue,
         keepCompleted,
       ]),
-    fill: (client, count) =>
-      client.query(
-        `select leasehold.enqueue_many($1, jsonb_agg(
-           jsonb_build_object('payload', jsonb_build_object('number', number))
-         ))
-         from generate_series(1, $2::integer) as number`,
-        [queue, count],
-      ),
-    step: (client) => {
-      const worker = randomUUID();
-      return async () => {
-        const { rows } = await client.query<{ job_id: string; token: string }>(
-          `select job_id, payload, token
-           from leasehold.lease_jobs(array[$1], $2, p_limit => $3, p_request_id => $4)`,
-          [queue, worker, BATCH, randomUUID()],
-        );
-        if (rows.length === 0) return [];
-        const answer = await client.query<{ job_id: string; status: string }>(
-          'select job_id, status from leasehold.complete_many($1::bigint[], $2::uuid[])',
-          [rows.map((row) => row.job_id), rows.map((row) => row.token)],
-        );
-        return answer.rows.filter((row) => row.status === 'completed').map((row) => row.job_id);
-      };
-    },
-    leftovers: (client) =>
-      count(
-        client,
-        `select scheduled + ready + blocked + leased + dead + cancelled
-         from leasehold.queue_stats($1)`,
-        [queue],
-      ),
+    fill: (client, count) => enqueue(client, queue, count),
+    step: (client) => leaseAndComplete(client, queue),
+    leftovers: (client) => leftovers(client, queue),
     clear: (client) =>
       client.query(
         'truncate leasehold.finished, leasehold.job, leasehold.ready, leasehold.lease, leasehold.request',
       ),
   };
-}
-
-async function count(client: pg.Client, query: string, values: unknown[] = []): Promise<number> {
-  const { rows } = await client.query({ text: query, values, rowMode: 'array' });
-  return Number((rows[0] as unknown[] | undefined)?.[0]);
 }

@@ -20,6 +20,9 @@ const SETTINGS: ServerSettings = {
   max_connections: 300,
 };
 
+/** Read once: all databases of a run hold the same, also while somebody edits `sql/`. */
+let installation: Promise<string> | undefined;
+
 /** A PostgreSQL to measure on: an embedded one of this run alone, or that of DATABASE_URL. */
 export class Server {
   readonly #url: string;
@@ -96,10 +99,11 @@ export class Database {
     return client;
   }
 
-  /** Puts leasehold into the database, as `sql/` has it now. */
+  /** Puts leasehold into the database, as `sql/` had it when the run began. */
   async install(): Promise<void> {
+    installation ??= installSql();
     const client = await this.connect();
-    await client.query(await installSql());
+    await client.query(await installation);
   }
 
   async drop(): Promise<void> {
