@@ -128,6 +128,7 @@ create table leasehold.ready (
   failures integer not null,
   losses integer not null,
   priority smallint not null,
+  returned boolean not null default true,
   constraint ready_lease_jobs_idx primary key (queue_id, priority, job_id)
 ) with (
   autovacuum_vacuum_scale_factor = 0,
@@ -135,18 +136,37 @@ create table leasehold.ready (
   autovacuum_vacuum_cost_delay = 0
 );
 
+create index ready_returned_idx on leasehold.ready (queue_id, priority, job_id) where returned;
 create index ready_reap_expired_idx on leasehold.ready (live_until) where live_until is not null;
 
 comment on table leasehold.ready is
 $doc$Jobs that may run now, and no others: lease_jobs is one walk of its key, whatever waits elsewhere.
 A job that comes back keeps its job_id, so it runs before later ones of its priority.$doc$;
 comment on index leasehold.ready_lease_jobs_idx is 'lease_jobs walks it in the order of the line';
+comment on index leasehold.ready_returned_idx is 'lease_jobs finds what may stand below the mark';
 comment on index leasehold.ready_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed';
 comment on column leasehold.ready.live_until is 'when a job that is not leased becomes dead; null: never';
 comment on column leasehold.ready.token is
   'the newest token, of a lease that was reaped: honoured until somebody leases the job; null: none is';
 comment on column leasehold.ready.attempt is 'leases so far';
+comment on column leasehold.ready.returned is 'false: came straight from its enqueue, so it stands where its id says, above the mark';
 -- end sql/tables/ready.sql
+
+-- begin sql/tables/mark.sql
+create table leasehold.mark (
+  queue_id integer primary key,
+  job_ids bigint[] not null,
+  constraint mark_has_a_place_for_every_priority check (cardinality(job_ids) = 10)
+) with (
+  fillfactor = 50
+);
+
+comment on table leasehold.mark is
+$doc$Where the line of each priority begins: with a smaller id there are only jobs that returned, which have an
+index of their own. So lease_jobs walks past what was there once and cannot be removed yet, only now and then.
+Moves where a look for jobs has become slow, and never back.$doc$;
+comment on column leasehold.mark.job_ids is 'for priority 0 to 9';
+-- end sql/tables/mark.sql
 
 -- begin sql/tables/blocked.sql
 create table leasehold.blocked (
@@ -1238,6 +1258,133 @@ create or replace function leasehold._doze_class()
 return 1281320773;
 -- end sql/internal/_doze_class.sql
 
+-- begin sql/internal/_enqueue_class.sql
+-- The first half of the advisory lock keys that say which ids a transaction may still commit. Anybody
+-- may take such a lock: then marks stay where they are.
+create or replace function leasehold._enqueue_class()
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return 1281320774;
+-- end sql/internal/_enqueue_class.sql
+
+-- begin sql/internal/_claim_ids.sql
+-- Says that this transaction will commit jobs with ids from here on, so that no mark passes them
+-- meanwhile. It holds on to a block of 4096 ids, from the last one that was given away before it takes its
+-- own. False where somebody is in the way: then its jobs must be looked for below the mark too.
+create or replace function leasehold._claim_ids()
+  returns boolean
+  language sql
+  volatile
+return pg_catalog.pg_try_advisory_xact_lock_shared(
+  leasehold._enqueue_class(),
+  (coalesce(pg_catalog.pg_sequence_last_value('leasehold.job_job_id_seq'), 0) >> 12 & 2147483647)::integer
+);
+-- end sql/internal/_claim_ids.sql
+
+-- begin sql/internal/_advance_mark.sql
+-- Moves the mark of a queue up to its first jobs, and answers where it is. No further than ids that are all
+-- committed or gone: what another transaction has deleted but not committed, this one still sees; what
+-- one has yet to insert, its claim tells.
+create or replace function leasehold._advance_mark(
+  p_queue_id integer,
+  p_mark bigint[]
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_given bigint;
+  v_end bigint;
+  v_mark bigint[];
+begin
+  -- In this order, each with eyes of its own: who has claimed nothing yet gets ids from v_given on; who
+  -- has let go of a claim has committed, and is seen below.
+  v_given := coalesce(pg_sequence_last_value('leasehold.job_job_id_seq'), 0);
+  select least(v_given, min(claim.objid::bigint << 12)) into v_end
+  from pg_locks as claim
+  where claim.locktype = 'advisory'
+    and claim.classid::bigint = leasehold._enqueue_class()
+    and claim.objsubid = 2
+    and claim.database = (select oid from pg_database where datname = current_database());
+
+  select array_agg(greatest(line.job_id, least(v_end, first.job_id)) order by line.nth) into v_mark
+  from unnest(p_mark) with ordinality as line (job_id, nth)
+  left join lateral (
+    select ready.job_id
+    from leasehold.ready as ready
+    where ready.queue_id = p_queue_id
+      and ready.priority = line.nth - 1
+      and ready.job_id >= line.job_id
+    order by ready.job_id
+    limit 1
+  ) as first on true;
+
+  update leasehold.mark as mark
+  set job_ids = array(
+    select greatest(moved.theirs, moved.ours)
+    from unnest(mark.job_ids, v_mark) with ordinality as moved (theirs, ours, nth)
+    order by moved.nth
+  )
+  where mark.queue_id = (
+    select mark.queue_id
+    from leasehold.mark as mark
+    where mark.queue_id = p_queue_id
+      and mark.job_ids <> v_mark
+    for update skip locked
+  );
+  return v_mark;
+end;
+$$;
+-- end sql/internal/_advance_mark.sql
+
+-- begin sql/internal/_line.sql
+-- Where the line of each priority of a queue begins; null where nothing is ready. Walking to the first job
+-- takes microseconds, unless there was much that could not be removed yet: then the mark moves up.
+create or replace function leasehold._line(p_queue_id integer)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mark bigint[];
+  v_started timestamptz;
+  v_ready boolean;
+begin
+  select mark.job_ids into v_mark
+  from leasehold.mark as mark
+  where mark.queue_id = p_queue_id;
+
+  v_started := leasehold._now();
+  v_ready := exists (
+    select
+    from unnest(v_mark) with ordinality as line (job_id, nth)
+    cross join lateral (
+      select
+      from leasehold.ready as ready
+      where ready.queue_id = p_queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id >= line.job_id
+      union all
+      select
+      from leasehold.ready as ready
+      where ready.returned
+        and ready.queue_id = p_queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id < line.job_id
+    ) as ready
+  );
+  if leasehold._now() - v_started > interval '100 microseconds' then
+    v_mark := leasehold._advance_mark(p_queue_id, v_mark);
+  end if;
+
+  return case when v_ready then v_mark end;
+end;
+$$;
+-- end sql/internal/_line.sql
+
 -- begin sql/internal/_wake.sql
 -- Tells sessions that doze that a queue has ready jobs. A hint: losing it costs a poll interval.
 -- A commit that carries NOTIFY waits for every other such commit, so nobody is told who is awake; and
@@ -1318,6 +1465,7 @@ declare
   v_now timestamptz;
   v_problem text;
   v_bytes integer;
+  v_claimed boolean;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
 begin
@@ -1369,6 +1517,7 @@ begin
 
   v_now := leasehold._now();
 
+  v_claimed := leasehold._claim_ids();
   select array_agg(nextval('leasehold.job_job_id_seq')) into v_fresh_ids
   from generate_series(1, cardinality(p_jobs));
   v_job_ids := v_fresh_ids;
@@ -1404,9 +1553,10 @@ begin
     where item.due_at > v_now
   )
   insert into leasehold.ready (
-    job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
-  select item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority
+  select
+    item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority, not v_claimed
   from item
   where item.due_at <= v_now;
 
@@ -1987,7 +2137,12 @@ begin
     leasehold._require_span('max runtime', nullif(p_max_runtime, interval '0'), interval '1 second', interval '1 year'),
     leasehold._require_span('time to live', nullif(p_time_to_live, interval '0'), interval '1 second', interval '10 years');
 
-  insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing;
+  with added as (
+    insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing
+    returning queue.queue_id
+  )
+  insert into leasehold.mark (queue_id, job_ids)
+  select added.queue_id, array_fill(0::bigint, array[10]) from added;
 
   update leasehold.queue as queue
   set
@@ -2619,14 +2774,17 @@ create or replace function leasehold.lease_jobs(
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_bitmapscan = off
 as $$
 declare
   v_queues leasehold.queue[];
   v_queue leasehold.queue;
   v_missing text;
   v_now timestamptz;
-  v_epoch bigint;
+  v_epoch bigint := leasehold._epoch();
   v_seed bytea;
+  v_line bigint[];
+  v_remembered boolean := false;
   v_left integer := p_limit;
   v_leased integer;
 begin
@@ -2653,51 +2811,61 @@ begin
     end if;
   end if;
 
-  -- A call made before under this id is answered with the leases it made. One that is under way
-  -- is waited for at the unique key. A quiet poll writes nothing.
-  if p_request_id is not null then
-    if exists (
-      select
-      from unnest(v_queues) as queue
-      cross join lateral (
-        select from leasehold.ready as ready where ready.queue_id = queue.queue_id limit 1
-      ) as ready
-      where queue.paused_at is null
-    ) then
-      insert into leasehold.request (request_id, requested_at)
-      values (p_request_id, leasehold._now())
-      on conflict do nothing;
-      if not found then
-        return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
-        return;
-      end if;
-    elsif exists (
-      select from leasehold.request as request where request.request_id = p_request_id
-    ) then
-      return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
-      return;
-    end if;
-  end if;
-
-  v_now := leasehold._now();
-  v_epoch := leasehold._epoch();
-  -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
-  -- and none tells another, without asking the system for randomness once a job.
-  v_seed := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
-
   foreach v_queue in array coalesce(v_queues, '{}') loop
     exit when v_left = 0;
     continue when v_queue.paused_at is not null;
+    v_line := leasehold._line(v_queue.queue_id);
+    continue when v_line is null;
+
+    -- A call made before under this id is answered with the leases it made. One that is under way
+    -- is waited for at the unique key. A quiet poll writes nothing.
+    if p_request_id is not null and not v_remembered then
+      insert into leasehold.request (request_id, requested_at)
+      values (p_request_id, leasehold._now())
+      on conflict do nothing;
+      exit when not found;
+      v_remembered := true;
+    end if;
+
+    v_now := leasehold._now();
+    -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
+    -- and none tells another, without asking the system for randomness once a job.
+    v_seed := coalesce(v_seed, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
     return query
     with picked as materialized (
-      select ready.ctid as row_address
-      from leasehold.ready as ready
-      where ready.queue_id = v_queue.queue_id
-        and (ready.live_until is null or ready.live_until > v_now)
-      order by ready.priority, ready.job_id
+      -- Priority by priority: what lies below the mark is older than what lies above.
+      select place.row_address
+      from unnest(v_line) with ordinality as line (job_id, nth)
+      cross join lateral (
+        select below.row_address
+        from (
+          select ready.ctid as row_address
+          from leasehold.ready as ready
+          where ready.returned
+            and ready.queue_id = v_queue.queue_id
+            and ready.priority = line.nth - 1
+            and ready.job_id < line.job_id
+            and (ready.live_until is null or ready.live_until > v_now)
+          order by ready.job_id
+          limit v_left
+          for update skip locked
+        ) as below
+        union all
+        select above.row_address
+        from (
+          select ready.ctid as row_address
+          from leasehold.ready as ready
+          where ready.queue_id = v_queue.queue_id
+            and ready.priority = line.nth - 1
+            and ready.job_id >= line.job_id
+            and (ready.live_until is null or ready.live_until > v_now)
+          order by ready.job_id
+          limit v_left
+          for update skip locked
+        ) as above
+      ) as place
       limit v_left
-      for update skip locked
     ), gone as (
       -- Rows of ready are never updated, so the address that was locked is the row.
       delete from leasehold.ready as ready
@@ -2740,6 +2908,12 @@ begin
     get diagnostics v_leased = row_count;
     v_left := v_left - v_leased;
   end loop;
+
+  if not v_remembered and exists (
+    select from leasehold.request as request where request.request_id = p_request_id
+  ) then
+    return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
+  end if;
 end;
 $$;
 

@@ -7,6 +7,7 @@
 \ir tables/job.sql
 \ir tables/scheduled.sql
 \ir tables/ready.sql
+\ir tables/mark.sql
 \ir tables/blocked.sql
 \ir tables/lease.sql
 \ir tables/finished.sql
@@ -58,6 +59,10 @@
 \ir internal/_settled.sql
 -- Group: internal: move jobs
 \ir internal/_doze_class.sql
+\ir internal/_enqueue_class.sql
+\ir internal/_claim_ids.sql
+\ir internal/_advance_mark.sql
+\ir internal/_line.sql
 \ir internal/_wake.sql
 \ir internal/_deduplicate.sql
 \ir internal/_enqueue.sql

@@ -39,7 +39,12 @@ begin
     leasehold._require_span('max runtime', nullif(p_max_runtime, interval '0'), interval '1 second', interval '1 year'),
     leasehold._require_span('time to live', nullif(p_time_to_live, interval '0'), interval '1 second', interval '10 years');
 
-  insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing;
+  with added as (
+    insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing
+    returning queue.queue_id
+  )
+  insert into leasehold.mark (queue_id, job_ids)
+  select added.queue_id, array_fill(0::bigint, array[10]) from added;
 
   update leasehold.queue as queue
   set

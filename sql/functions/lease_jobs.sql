@@ -14,14 +14,17 @@ create or replace function leasehold.lease_jobs(
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_bitmapscan = off
 as $$
 declare
   v_queues leasehold.queue[];
   v_queue leasehold.queue;
   v_missing text;
   v_now timestamptz;
-  v_epoch bigint;
+  v_epoch bigint := leasehold._epoch();
   v_seed bytea;
+  v_line bigint[];
+  v_remembered boolean := false;
   v_left integer := p_limit;
   v_leased integer;
 begin
@@ -48,51 +51,61 @@ begin
     end if;
   end if;
 
-  -- A call made before under this id is answered with the leases it made. One that is under way
-  -- is waited for at the unique key. A quiet poll writes nothing.
-  if p_request_id is not null then
-    if exists (
-      select
-      from unnest(v_queues) as queue
-      cross join lateral (
-        select from leasehold.ready as ready where ready.queue_id = queue.queue_id limit 1
-      ) as ready
-      where queue.paused_at is null
-    ) then
-      insert into leasehold.request (request_id, requested_at)
-      values (p_request_id, leasehold._now())
-      on conflict do nothing;
-      if not found then
-        return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
-        return;
-      end if;
-    elsif exists (
-      select from leasehold.request as request where request.request_id = p_request_id
-    ) then
-      return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
-      return;
-    end if;
-  end if;
-
-  v_now := leasehold._now();
-  v_epoch := leasehold._epoch();
-  -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
-  -- and none tells another, without asking the system for randomness once a job.
-  v_seed := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
-
   foreach v_queue in array coalesce(v_queues, '{}') loop
     exit when v_left = 0;
     continue when v_queue.paused_at is not null;
+    v_line := leasehold._line(v_queue.queue_id);
+    continue when v_line is null;
+
+    -- A call made before under this id is answered with the leases it made. One that is under way
+    -- is waited for at the unique key. A quiet poll writes nothing.
+    if p_request_id is not null and not v_remembered then
+      insert into leasehold.request (request_id, requested_at)
+      values (p_request_id, leasehold._now())
+      on conflict do nothing;
+      exit when not found;
+      v_remembered := true;
+    end if;
+
+    v_now := leasehold._now();
+    -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
+    -- and none tells another, without asking the system for randomness once a job.
+    v_seed := coalesce(v_seed, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
     return query
     with picked as materialized (
-      select ready.ctid as row_address
-      from leasehold.ready as ready
-      where ready.queue_id = v_queue.queue_id
-        and (ready.live_until is null or ready.live_until > v_now)
-      order by ready.priority, ready.job_id
+      -- Priority by priority: what lies below the mark is older than what lies above.
+      select place.row_address
+      from unnest(v_line) with ordinality as line (job_id, nth)
+      cross join lateral (
+        select below.row_address
+        from (
+          select ready.ctid as row_address
+          from leasehold.ready as ready
+          where ready.returned
+            and ready.queue_id = v_queue.queue_id
+            and ready.priority = line.nth - 1
+            and ready.job_id < line.job_id
+            and (ready.live_until is null or ready.live_until > v_now)
+          order by ready.job_id
+          limit v_left
+          for update skip locked
+        ) as below
+        union all
+        select above.row_address
+        from (
+          select ready.ctid as row_address
+          from leasehold.ready as ready
+          where ready.queue_id = v_queue.queue_id
+            and ready.priority = line.nth - 1
+            and ready.job_id >= line.job_id
+            and (ready.live_until is null or ready.live_until > v_now)
+          order by ready.job_id
+          limit v_left
+          for update skip locked
+        ) as above
+      ) as place
       limit v_left
-      for update skip locked
     ), gone as (
       -- Rows of ready are never updated, so the address that was locked is the row.
       delete from leasehold.ready as ready
@@ -135,6 +148,12 @@ begin
     get diagnostics v_leased = row_count;
     v_left := v_left - v_leased;
   end loop;
+
+  if not v_remembered and exists (
+    select from leasehold.request as request where request.request_id = p_request_id
+  ) then
+    return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
+  end if;
 end;
 $$;
 

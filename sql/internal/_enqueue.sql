@@ -12,6 +12,7 @@ declare
   v_now timestamptz;
   v_problem text;
   v_bytes integer;
+  v_claimed boolean;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
 begin
@@ -63,6 +64,7 @@ begin
 
   v_now := leasehold._now();
 
+  v_claimed := leasehold._claim_ids();
   select array_agg(nextval('leasehold.job_job_id_seq')) into v_fresh_ids
   from generate_series(1, cardinality(p_jobs));
   v_job_ids := v_fresh_ids;
@@ -98,9 +100,10 @@ begin
     where item.due_at > v_now
   )
   insert into leasehold.ready (
-    job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
-  select item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority
+  select
+    item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority, not v_claimed
   from item
   where item.due_at <= v_now;
 

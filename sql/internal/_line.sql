@@ -1,0 +1,42 @@
+-- Where the line of each priority of a queue begins; null where nothing is ready. Walking to the first job
+-- takes microseconds, unless there was much that could not be removed yet: then the mark moves up.
+create or replace function leasehold._line(p_queue_id integer)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mark bigint[];
+  v_started timestamptz;
+  v_ready boolean;
+begin
+  select mark.job_ids into v_mark
+  from leasehold.mark as mark
+  where mark.queue_id = p_queue_id;
+
+  v_started := leasehold._now();
+  v_ready := exists (
+    select
+    from unnest(v_mark) with ordinality as line (job_id, nth)
+    cross join lateral (
+      select
+      from leasehold.ready as ready
+      where ready.queue_id = p_queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id >= line.job_id
+      union all
+      select
+      from leasehold.ready as ready
+      where ready.returned
+        and ready.queue_id = p_queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id < line.job_id
+    ) as ready
+  );
+  if leasehold._now() - v_started > interval '100 microseconds' then
+    v_mark := leasehold._advance_mark(p_queue_id, v_mark);
+  end if;
+
+  return case when v_ready then v_mark end;
+end;
+$$;

@@ -1,0 +1,138 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { createDatabase } from './support/database.ts';
+import { Session } from './support/sessions.ts';
+
+const url = await createDatabase();
+const admin = await Session.open(url);
+const one = await Session.open(url);
+const two = await Session.open(url);
+
+let queue = '';
+let queues = 0;
+
+const enqueue = (session: Session, priority = 5) =>
+  session.value(`select leasehold.enqueue($1, '1', p_priority => $2)`, [queue, priority]);
+
+const take = (session: Session, limit = 10) =>
+  session.column('select job_id from leasehold.lease_jobs(array[$1], gen_random_uuid(), $2)', [
+    queue,
+    limit,
+  ]);
+
+/** Moves the mark as a slow look for jobs would. Answers whether it has passed the job. */
+const passes = async (jobId: string | null, priority = 5): Promise<boolean> => {
+  const first = await two.value(
+    `select (leasehold._advance_mark(queue.queue_id, mark.job_ids))[$2 + 1]
+     from leasehold.queue as queue
+     join leasehold.mark as mark on mark.queue_id = queue.queue_id
+     where queue.name = $1`,
+    [queue, priority],
+  );
+  return Number(first) > Number(jobId);
+};
+
+/** Uses up ids, so that one that was given away before lies in an older block than those to come. */
+const goOn = () =>
+  admin.value(
+    `select setval('leasehold.job_job_id_seq', nextval('leasehold.job_job_id_seq') + 10000)`,
+  );
+
+beforeEach(async () => {
+  queue = `marked ${++queues}`;
+  await admin.rows('select leasehold.create_queue($1)', [queue]);
+});
+
+describe('the mark', () => {
+  test('passes jobs that were leased and committed', async () => {
+    const job = await enqueue(admin);
+    await goOn();
+    const next = await enqueue(admin);
+    expect(await take(one, 1)).toEqual([job]);
+    expect(await passes(job)).toBe(true);
+    expect(await passes(next)).toBe(false);
+    expect(await take(two)).toEqual([next]);
+  });
+
+  test('passes no job of a transaction that has yet to commit', async () => {
+    await one.begin();
+    const early = await enqueue(one);
+    await goOn();
+    const job = await enqueue(admin);
+    expect(await take(two)).toEqual([job]);
+    expect(await passes(early)).toBe(false);
+    await one.commit();
+    expect(await take(two)).toEqual([early]);
+    await goOn();
+    expect(await passes(job)).toBe(true);
+  });
+
+  test('passes no job whose lease may be rolled back', async () => {
+    const jobs = [await enqueue(admin), await enqueue(admin)];
+    await goOn();
+    const last = await enqueue(admin);
+    await one.begin();
+    expect(await take(one, 2)).toEqual(jobs);
+    expect(await take(two)).toEqual([last]);
+    expect(await passes(jobs[0] ?? null)).toBe(false);
+    await one.rollback();
+    expect(await take(two)).toEqual(jobs);
+  });
+
+  test('passes no job that waits', async () => {
+    const jobs = [await enqueue(admin, 0), await enqueue(admin, 9)];
+    await goOn();
+    expect(await take(one, 1)).toEqual([jobs[0]]);
+    expect(await passes(jobs[0] ?? null, 0)).toBe(true);
+    expect(await passes(jobs[1] ?? null, 9)).toBe(false);
+    expect(await take(one)).toEqual([jobs[1]]);
+  });
+
+  test('hides no job that comes back, which keeps its place in line', async () => {
+    const jobs = [await enqueue(admin), await enqueue(admin)];
+    await goOn();
+    const held = await one.rows(
+      'select job_id, token from leasehold.lease_jobs(array[$1], gen_random_uuid(), 2)',
+      [queue],
+    );
+    const later = await enqueue(admin);
+    expect(await passes(jobs[1] ?? null)).toBe(true);
+    for (const { job_id, token } of held.toReversed()) {
+      await one.rows('select leasehold.release($1, $2)', [job_id, token]);
+    }
+    expect(await take(two)).toEqual([...jobs, later]);
+  });
+
+  test('hides no job that was scheduled', async () => {
+    const job = await admin.value(`select leasehold.enqueue($1, '1', p_delay => '1 ms')`, [queue]);
+    await goOn();
+    expect(await passes(job)).toBe(true);
+    await admin.rows('select pg_sleep(0.002), leasehold.promote_due()');
+    expect(await take(two)).toEqual([job]);
+  });
+
+  test('hides no job whose ids somebody kept from being claimed (hazard K3)', async () => {
+    const claim = `leasehold._enqueue_class(), ((select last_value from leasehold.job_job_id_seq) >> 12)::integer`;
+    await two.rows(`select pg_advisory_lock(${claim})`);
+    await one.begin();
+    const early = await enqueue(one);
+    await two.rows('select pg_advisory_unlock_all()');
+    await goOn();
+    const job = await enqueue(admin);
+    expect(await take(two)).toEqual([job]);
+    expect(await passes(early)).toBe(true);
+    await one.commit();
+    expect(await take(two)).toEqual([early]);
+  });
+
+  test('never moves back for who looks from further behind', async () => {
+    const mark = 'select job_ids from leasehold.mark order by queue_id desc limit 1';
+    await admin.rows(
+      `update leasehold.mark set job_ids = array_fill(9000000000, array[10])
+       where queue_id = (select max(queue_id) from leasehold.mark)`,
+    );
+    await two.rows(
+      `select leasehold._advance_mark(max(queue_id), array_fill(0::bigint, array[10])) from leasehold.mark`,
+    );
+    expect(await admin.value(mark)).toBe(`{${Array(10).fill('9000000000').join(',')}}`);
+  });
+});
