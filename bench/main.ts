@@ -4,7 +4,7 @@ import { enqueueMany } from './enqueue-many.ts';
 import { heldXmin } from './held-xmin.ts';
 import { sqlDrain } from './sql-drain.ts';
 import type { Benchmark } from './support/benchmark.ts';
-import { ContenderProcess, ensurePeers } from './support/process.ts';
+import { ContenderProcess, ensurePeers, ProgramProcess } from './support/process.ts';
 import { describeEnvironment, toJson, toText } from './support/report.ts';
 import { type Database, Server } from './support/server.ts';
 
@@ -58,7 +58,11 @@ async function run(
   { quick, json }: { readonly quick: boolean; readonly json: boolean },
 ): Promise<void> {
   const databases: Database[] = [];
-  const contenders: ContenderProcess[] = [];
+  const programs: { end(): Promise<void> }[] = [];
+  const kept = <P extends { end(): Promise<void> }>(program: P): P => {
+    programs.push(program);
+    return program;
+  };
   try {
     const outcome = await benchmark.run({
       server,
@@ -69,16 +73,13 @@ async function run(
         databases.push(database);
         return database;
       },
-      contender: (name) => {
-        const contender = new ContenderProcess(name);
-        contenders.push(contender);
-        return contender;
-      },
+      contender: (name) => kept(new ContenderProcess(name)),
+      program: (path) => kept(new ProgramProcess(path)),
     });
     if (!json) console.log(toText(benchmark, outcome));
     console.log(toJson(benchmark, outcome, { ...env, quick }));
   } finally {
-    for (const contender of contenders) await contender.end();
+    for (const program of programs) await program.end();
     for (const database of databases) await database.drop();
   }
 }

@@ -1,4 +1,5 @@
-import type { ContenderName, ContenderProcess } from './process.ts';
+import type { Calls } from './contender.ts';
+import type { ContenderName, ContenderProcess, ProgramProcess } from './process.ts';
 import type { Database, Server } from './server.ts';
 
 /** One comparison: several sides do the same work, alternating, on one server. */
@@ -19,6 +20,8 @@ export interface BenchmarkContext {
   createDatabase(): Promise<Database>;
   /** A process of this benchmark alone, ended when the benchmark ends. */
   contender(name: ContenderName): ContenderProcess;
+  /** The same for a program that is about leasehold alone, by its path below bench/. */
+  program<C extends Calls<C>>(path: string): ProgramProcess<C>;
 }
 
 export interface Outcome {

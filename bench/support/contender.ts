@@ -133,11 +133,14 @@ export class Pickups {
   }
 }
 
-/** Lets the parent process call the contender. */
-export function serve(contender: Contender): void {
-  process.on('message', async ({ call, work }: { call: keyof Contender; work: never }) => {
+/** What a program can be called to do: functions of at most one argument. */
+export type Calls<C> = { readonly [Name in keyof C]: (work: never) => Promise<unknown> };
+
+/** Lets the parent process call a contender, or whatever else a program can do. */
+export function serve<C extends Calls<C> = Contender>(calls: C): void {
+  process.on('message', async ({ call, work }: { call: keyof C; work: never }) => {
     try {
-      process.send?.({ answer: await contender[call](work) });
+      process.send?.({ answer: await calls[call](work) });
     } catch (error) {
       process.send?.({ error: String((error as Error).stack ?? error) });
     }

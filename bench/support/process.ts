@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Contender } from './contender.ts';
+import type { Calls, Contender } from './contender.ts';
 
 const BENCH = fileURLToPath(new URL('..', import.meta.url));
 const PEERS = `${BENCH}peers`;
@@ -19,8 +19,8 @@ const CONTENDERS = {
 
 export type ContenderName = keyof typeof CONTENDERS;
 
-type Work<C extends keyof Contender> = Parameters<Contender[C]>[0];
-type Answer<C extends keyof Contender> = Awaited<ReturnType<Contender[C]>>;
+type Work<C extends Calls<C>, Name extends keyof C> = Parameters<C[Name]>[0];
+type Answer<C extends Calls<C>, Name extends keyof C> = Awaited<ReturnType<C[Name]>>;
 
 /** Installs the peers where they are not, as their lock file says. */
 export function ensurePeers(): void {
@@ -32,13 +32,13 @@ export function ensurePeers(): void {
   });
 }
 
-/** A contender in a process of its own. One call at a time. */
-export class ContenderProcess {
-  readonly name: ContenderName;
+/** A program of the benchmarks in a process of its own. One call at a time. */
+export class ProgramProcess<C extends Calls<C>> {
+  readonly name: string;
   readonly #child: ChildProcess;
 
-  constructor(name: ContenderName) {
-    const [program, ...args] = CONTENDERS[name];
+  /** @param program below bench/ */
+  constructor(program: string, args: readonly string[] = [], name = program) {
     this.name = name;
     this.#child = fork(`${BENCH}${program}`, args, { execPath: NODE, execArgv: [] });
   }
@@ -48,16 +48,16 @@ export class ContenderProcess {
     return this.#child.pid;
   }
 
-  call<C extends keyof Contender>(call: C, work: Work<C>): Promise<Answer<C>> {
+  call<Name extends keyof C>(call: Name, work: Work<C, Name>): Promise<Answer<C, Name>> {
     return new Promise((resolve, reject) => {
       const done = (settle: () => void): void => {
         this.#child.off('message', onMessage).off('exit', onExit);
         settle();
       };
-      const onMessage = (message: { answer?: Answer<C>; error?: string }): void =>
+      const onMessage = (message: { answer?: Answer<C, Name>; error?: string }): void =>
         done(() =>
           message.error === undefined
-            ? resolve(message.answer as Answer<C>)
+            ? resolve(message.answer as Answer<C, Name>)
             : reject(new Error(`${this.name}: ${message.error}`)),
         );
       const onExit = (): void => done(() => reject(new Error(`${this.name} ended`)));
@@ -71,5 +71,15 @@ export class ContenderProcess {
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));
     this.#child.disconnect();
     await ended;
+  }
+}
+
+/** A contender in a process of its own. */
+export class ContenderProcess extends ProgramProcess<Contender> {
+  declare readonly name: ContenderName;
+
+  constructor(name: ContenderName) {
+    const [program, ...args] = CONTENDERS[name];
+    super(program, args, name);
   }
 }
