@@ -2,7 +2,15 @@ import pg from 'pg';
 import { Client } from '../../client/client.ts';
 import { migrate } from '../../client/migrate.ts';
 import { Scheduler } from '../../client/scheduler.ts';
-import { Countdown, type Payload, Pickups, payloadOf, serve } from '../support/contender.ts';
+import {
+  Countdown,
+  filledPool,
+  measureAdding,
+  type Payload,
+  Pickups,
+  payloadOf,
+  serve,
+} from '../support/contender.ts';
 
 const QUEUE = 'bench';
 
@@ -28,20 +36,10 @@ serve({
     });
   },
 
-  async addOne({ url, jobs, connections }) {
-    const pool = new pg.Pool({ connectionString: url, max: connections });
+  async addOne(work) {
+    const pool = await filledPool(work);
     const client = new Client(pool);
-    await Promise.all(
-      Array.from({ length: connections }, () => pool.query('select pg_sleep(0.1)')),
-    );
-    const start = performance.now();
-    let left = jobs;
-    await Promise.all(
-      Array.from({ length: connections }, async () => {
-        while (left-- > 0) await client.enqueue(QUEUE, payloadOf(left));
-      }),
-    );
-    const seconds = (performance.now() - start) / 1000;
+    const seconds = await measureAdding(work, (payload) => client.enqueue(QUEUE, payload));
     await pool.end();
     return seconds;
   },
@@ -59,15 +57,15 @@ serve({
     return seconds;
   },
 
-  async pickup({ url, gapsMs }) {
+  async pickup(work) {
     const pickups = new Pickups();
     const scheduler = new Scheduler({
-      connection: url,
+      connection: work.url,
       handlers: { [QUEUE]: ({ payload }) => pickups.began((payload as Payload).number) },
     });
     await scheduler.start();
-    const latencies = await withClient(url, (client) =>
-      pickups.measure(gapsMs, (payload) => client.enqueue(QUEUE, payload)),
+    const latencies = await withClient(work.url, (client) =>
+      pickups.measure(work, (payload) => client.enqueue(QUEUE, payload)),
     );
     await scheduler.stop();
     return latencies;

@@ -7,8 +7,15 @@ import {
   type Task,
   type WorkerUtils,
 } from 'graphile-worker';
-import pg from 'pg';
-import { Countdown, type Payload, Pickups, payloadOf, serve } from '../support/contender.ts';
+import {
+  Countdown,
+  filledPool,
+  measureAdding,
+  type Payload,
+  Pickups,
+  payloadOf,
+  serve,
+} from '../support/contender.ts';
 
 const TASK = 'bench';
 
@@ -48,20 +55,10 @@ serve({
     });
   },
 
-  async addOne({ url, jobs, connections }) {
-    const pool = new pg.Pool({ connectionString: url, max: connections });
-    await Promise.all(
-      Array.from({ length: connections }, () => pool.query('select pg_sleep(0.1)')),
-    );
-    const utils = await makeWorkerUtils({ pgPool: pool });
-    const start = performance.now();
-    let left = jobs;
-    await Promise.all(
-      Array.from({ length: connections }, async () => {
-        while (left-- > 0) await utils.addJob(TASK, payloadOf(left));
-      }),
-    );
-    const seconds = (performance.now() - start) / 1000;
+  async addOne(work) {
+    const pool = await filledPool(work);
+    const utils = await makeWorkerUtils({ pgPool: pool, logger });
+    const seconds = await measureAdding(work, (payload) => utils.addJob(TASK, payload));
     await utils.release();
     await pool.end();
     return seconds;
@@ -75,11 +72,13 @@ serve({
     return seconds;
   },
 
-  async pickup({ url, gapsMs }) {
+  async pickup(work) {
     const pickups = new Pickups();
-    const runner = await start(url, 10, (payload) => pickups.began((payload as Payload).number));
-    const latencies = await withUtils(url, (utils) =>
-      pickups.measure(gapsMs, (payload) => utils.addJob(TASK, payload)),
+    const runner = await start(work.url, 10, (payload) =>
+      pickups.began((payload as Payload).number),
+    );
+    const latencies = await withUtils(work.url, (utils) =>
+      pickups.measure(work, (payload) => utils.addJob(TASK, payload)),
     );
     await runner.stop();
     return latencies;

@@ -1,5 +1,12 @@
 import { PgBoss } from 'pg-boss';
-import { Countdown, type Payload, Pickups, payloadOf, serve } from '../support/contender.ts';
+import {
+  Countdown,
+  measureAdding,
+  type Payload,
+  Pickups,
+  payloadOf,
+  serve,
+} from '../support/contender.ts';
 
 const QUEUE = 'bench';
 
@@ -24,26 +31,12 @@ serve({
     });
   },
 
-  async addOne({ url, jobs, connections }) {
-    return withBoss(
-      url,
-      async (boss) => {
-        await Promise.all(
-          Array.from({ length: connections }, () => boss.send(QUEUE, payloadOf(0))),
-        );
-        await boss.deleteAllJobs(QUEUE);
-        const start = performance.now();
-        let left = jobs;
-        await Promise.all(
-          Array.from({ length: connections }, async () => {
-            while (left-- > 0) await boss.send(QUEUE, payloadOf(left));
-          }),
-        );
-        return (performance.now() - start) / 1000;
-      },
-      connections,
-    );
-  },
+  addOne: (work) =>
+    withBoss(
+      work.url,
+      (boss) => measureAdding(work, (payload) => boss.send(QUEUE, payload)),
+      work.connections,
+    ),
 
   /** Batches of a thousand, fetched and completed by hand: faster than its own workers. */
   async drain({ url, jobs }) {
@@ -60,13 +53,15 @@ serve({
     });
   },
 
-  async pickup({ url, gapsMs }) {
-    return withBoss(url, async (boss) => {
+  async pickup(work) {
+    return withBoss(work.url, async (boss) => {
       const pickups = new Pickups();
       await boss.work<Payload>(QUEUE, { batchSize: 10 }, async (jobs) => {
         for (const { data } of jobs) pickups.began(data.number);
       });
-      return pickups.measure(gapsMs, (payload) => boss.send(QUEUE, payload));
+      const latencies = await pickups.measure(work, (payload) => boss.send(QUEUE, payload));
+      await boss.offWork(QUEUE);
+      return latencies;
     });
   },
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 
 /** A queue system as the benchmarks drive it. Runs in a process of its own, the same Node for all. */
 export interface Contender {
@@ -6,7 +7,10 @@ export interface Contender {
   install(url: string): Promise<void>;
   /** Adds jobs in calls of `batch` over one connection. Returns the seconds that took. */
   addMany(work: AddMany): Promise<number>;
-  /** Adds jobs, one a transaction, over several connections. Returns the seconds that took. */
+  /**
+   * Adds jobs, one a transaction, over several connections, after WARM_UP over each that are not
+   * measured. Returns the seconds that took.
+   */
   addOne(work: AddOne): Promise<number>;
   /**
    * Runs jobs with a handler that does nothing, each exactly once, until `jobs` are completed. Returns
@@ -15,7 +19,7 @@ export interface Contender {
   drain(work: Drain): Promise<number>;
   /** Adds a job after every gap, to a worker that waits. Returns milliseconds until each handler began. */
   pickup(work: Pickup): Promise<number[]>;
-  /** Starts workers that find nothing and go on until the process ends. */
+  /** Starts workers that go on until the process ends, with handlers that do nothing. */
   idle(work: Idle): Promise<void>;
   /** How many jobs are in any state but done. */
   leftovers(url: string): Promise<number>;
@@ -46,6 +50,8 @@ export interface Drain {
 export interface Pickup {
   readonly url: string;
   readonly gapsMs: readonly number[];
+  /** Whether a gap begins only once the job before it has been picked up. */
+  readonly oneByOne: boolean;
 }
 
 export interface Idle {
@@ -67,6 +73,38 @@ export function payloadOf(number: number, bytes = 0): Payload {
     text += seed.toString(36);
   }
   return { number, text: text.slice(0, Math.max(0, bytes - 30)) };
+}
+
+/** A pool whose connections are all open. */
+export async function filledPool({ url, connections }: AddOne): Promise<pg.Pool> {
+  const pool = new pg.Pool({ connectionString: url, max: connections });
+  // A lost connection is reported by the query it interrupts.
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
+  const clients = await Promise.all(Array.from({ length: connections }, () => pool.connect()));
+  for (const client of clients) client.release();
+  return pool;
+}
+
+/** What every connection adds before adding is measured: by then its plans are made. */
+export const WARM_UP = 10;
+
+/** Adds jobs over as many connections as there are, first those that warm them up. */
+export async function measureAdding(
+  { jobs, connections }: AddOne,
+  add: (payload: Payload) => Promise<unknown>,
+): Promise<number> {
+  const share = async (count: number): Promise<number> => {
+    const start = performance.now();
+    let left = count;
+    const producer = async (): Promise<void> => {
+      while (left-- > 0) await add(payloadOf(left));
+    };
+    await Promise.all(Array.from({ length: connections }, producer));
+    return (performance.now() - start) / 1000;
+  };
+  await share(connections * WARM_UP);
+  return share(jobs);
 }
 
 /** Counts the handlers of a number of jobs, each once, and then waits for the last completion. */
@@ -106,18 +144,21 @@ export class Countdown {
 export class Pickups {
   readonly #waiting = new Map<number, (at: number) => void>();
 
-  /** The handler of a job began. */
+  /** The handler of a job began. Throws at its second time, so that the job is left over. */
   began(number: number): void {
-    this.#waiting.get(number)?.(performance.now());
+    const resolve = this.#waiting.get(number);
+    if (resolve === undefined) throw new Error(`job ${number} was done twice`);
+    this.#waiting.delete(number);
+    resolve(performance.now());
   }
 
   /** Adds a job after every gap; resolves to the milliseconds of each once all have begun. */
   async measure(
-    gapsMs: readonly number[],
+    { gapsMs, oneByOne }: Pickup,
     add: (payload: Payload) => Promise<unknown>,
   ): Promise<number[]> {
     // Until the worker has found out that there is nothing to do.
-    await sleep(1500);
+    await sleep(500);
     const latencies: Promise<number>[] = [];
     for (const [number, gapMs] of gapsMs.entries()) {
       await sleep(gapMs);
@@ -128,6 +169,7 @@ export class Pickups {
         }),
       );
       await add(payloadOf(number));
+      if (oneByOne) await latencies.at(-1);
     }
     return Promise.all(latencies);
   }

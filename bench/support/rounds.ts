@@ -1,4 +1,4 @@
-import { median } from './statistics.ts';
+import { median, rounded } from './statistics.ts';
 
 export interface Side {
   /** Key of its figure: `leasehold`, `floor`, the name of a peer. */
@@ -22,7 +22,7 @@ export async function alternate(
     for (const side of [...sides.slice(first), ...sides.slice(0, first)]) {
       const figure = await side.measure();
       figures.get(side.name)?.push(figure);
-      log(`round ${round + 1}/${rounds}  ${side.name.padEnd(24)} ${Math.round(figure)}`);
+      log(`round ${round + 1}/${rounds}  ${side.name.padEnd(24)} ${rounded(figure)}`);
     }
   }
   return Object.fromEntries([...figures].map(([name, values]) => [name, median(values)]));

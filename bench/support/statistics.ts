@@ -7,6 +7,14 @@ export function median(values: readonly number[]): number {
   return (lower + upper) / 2;
 }
 
+/** The value that so large a part of the values does not exceed. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((one, other) => one - other);
+  const value = sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)];
+  if (value === undefined) throw new Error('no values to take a quantile of');
+  return value;
+}
+
 /** A number with as many digits as mean something in a benchmark. */
 export function rounded(value: number): number {
   return Number(value.toPrecision(3));
