@@ -1,14 +1,25 @@
 import { parseArgs } from 'node:util';
 import { drain } from './drain.ts';
 import { enqueueMany } from './enqueue-many.ts';
+import { enqueueOne } from './enqueue-one.ts';
 import { heldXmin } from './held-xmin.ts';
+import { payload } from './payload.ts';
+import { pickup } from './pickup.ts';
 import { sqlDrain } from './sql-drain.ts';
 import type { Benchmark } from './support/benchmark.ts';
 import { ContenderProcess, ensurePeers, ProgramProcess } from './support/process.ts';
 import { describeEnvironment, toJson, toText } from './support/report.ts';
 import { type Database, Server } from './support/server.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [drain, sqlDrain, enqueueMany, heldXmin];
+const BENCHMARKS: readonly Benchmark[] = [
+  drain,
+  sqlDrain,
+  enqueueMany,
+  enqueueOne,
+  pickup,
+  heldXmin,
+  payload,
+];
 
 const USAGE = `usage: npm run bench -- <name>… [--quick] [--json]
 
