@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { drain } from './drain.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { enqueueOne } from './enqueue-one.ts';
+import { heartbeat } from './heartbeat.ts';
 import { heldXmin } from './held-xmin.ts';
 import { payload } from './payload.ts';
 import { pickup } from './pickup.ts';
@@ -17,6 +18,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   enqueueMany,
   enqueueOne,
   pickup,
+  heartbeat,
   heldXmin,
   payload,
 ];
