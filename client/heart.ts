@@ -123,9 +123,9 @@ export class Heart {
 
   /** Returns whether a lease could not be renewed because its row was held. */
   async #renewAll(all: boolean): Promise<boolean> {
-    const held = [...this.#options.running.values()].filter(
-      (running) => !running.lost && (all || running.unsavedCheckpoint !== undefined),
-    );
+    const held = [...this.#options.running.values()]
+      .filter((running) => !running.lost && (all || running.unsavedCheckpoint !== undefined))
+      .sort(byJobId);
     let busy = false;
     for (let from = 0; from < held.length; from += MAX_BATCH) {
       busy = (await this.#renew(held.slice(from, from + MAX_BATCH))) || busy;
@@ -196,4 +196,9 @@ export class Heart {
       this.#options.onEvent({ type: 'job:aborted', ...reference(running), reason: 'cancelled' });
     }
   }
+}
+
+/** The order in which the database keeps leases, and renews them fastest. */
+function byJobId({ job: one }: Running, { job: other }: Running): number {
+  return one.jobId.length - other.jobId.length || (one.jobId < other.jobId ? -1 : 1);
 }

@@ -67,6 +67,7 @@
 \ir internal/_deduplicate.sql
 \ir internal/_enqueue.sql
 \ir internal/_revive.sql
+\ir internal/_renew.sql
 \ir internal/_take.sql
 \ir internal/_take_lapsed.sql
 \ir internal/_save_checkpoints.sql
