@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { backlog } from './backlog.ts';
 import { drain } from './drain.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { enqueueOne } from './enqueue-one.ts';
@@ -19,6 +20,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   enqueueOne,
   pickup,
   heartbeat,
+  backlog,
   heldXmin,
   payload,
 ];
