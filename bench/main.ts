@@ -3,6 +3,7 @@ import { backlog } from './backlog.ts';
 import { drain } from './drain.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { enqueueOne } from './enqueue-one.ts';
+import { growth } from './growth.ts';
 import { heartbeat } from './heartbeat.ts';
 import { heldXmin } from './held-xmin.ts';
 import { payload } from './payload.ts';
@@ -22,6 +23,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   heartbeat,
   backlog,
   heldXmin,
+  growth,
   payload,
 ];
 
