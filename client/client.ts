@@ -329,11 +329,16 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     const results = completions.some((completion) => completion.result !== undefined)
       ? completions.map((completion) => document(completion.result))
       : undefined;
-    const found = await this.#call(
-      `select ${rows.SETTLEMENT} from leasehold.complete_many($1, $2, $3::jsonb[])`,
+    // Most are simply completed: only what is not travels.
+    const exceptions = await this.#call(
+      `select ordinality::int4, ${rows.SETTLEMENT}
+       from leasehold.complete_many($1, $2, $3::jsonb[]) with ordinality
+       where status <> 'completed' or late`,
       [...columns(completions), results],
     );
-    return found.map(rows.settlement);
+    const settlements = completions.map(({ jobId }) => rows.completed(jobId));
+    for (const row of exceptions) settlements[Number(row.ordinality) - 1] = rows.settlement(row);
+    return settlements;
   }
 
   async fail(

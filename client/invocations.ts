@@ -7,7 +7,11 @@ import type { Runner } from './runner.ts';
 import { type Outcome, Running, reference } from './running.ts';
 import type { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
+import { Tempo } from './tempo.ts';
 import type { HeartbeatAnswer, Settlement } from './types.ts';
+
+/** How long a job may wait in hand for a slot before it is handed back. */
+const MAX_WAIT_MS = 100;
 
 export interface InvocationsOptions {
   readonly runners: ReadonlyMap<string, Runner>;
@@ -24,18 +28,35 @@ export interface InvocationsOptions {
 export class Invocations {
   readonly #options: InvocationsOptions;
   readonly #running = new Map<string, Running>();
+  /** Handlers that have not ended. */
+  #working = 0;
+  /** Jobs that are leased and wait for a slot, for no longer than it takes to lease others. */
+  readonly #inHand: Running[] = [];
+  #handBack: NodeJS.Timeout | undefined;
   #watch: NodeJS.Timeout | undefined;
   #stopping = false;
 
-  /** Fires when a handler has ended and its outcome is delivered. */
+  /** Fires when a handler has ended, and when its outcome is delivered. */
   readonly slotFreed = new Signal();
+  readonly tempo: Tempo;
 
   constructor(options: InvocationsOptions) {
     this.#options = options;
+    this.tempo = new Tempo(options.timing.concurrency);
   }
 
   get running(): ReadonlyMap<string, Running> {
     return this.#running;
+  }
+
+  /**
+   * How many more jobs to lease: those that can start now. Where handlers are much faster than the
+   * database, those too that will start before it could answer again; then the outcomes of earlier
+   * ones may be on their way still.
+   */
+  get wanted(): number {
+    const { concurrency } = this.#options.timing;
+    return concurrency * (1 + this.tempo.ahead) - this.#running.size;
   }
 
   /** Begins a job that was leased, or goes on with it where its handler still runs. */
@@ -44,7 +65,11 @@ export class Invocations {
     const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs);
     const running = this.#running.get(job.jobId);
     if (running === undefined) {
-      this.#begin(leased);
+      this.#running.set(job.jobId, leased);
+      this.#startWatch();
+      if (this.#stopping) this.#release(leased);
+      else if (this.#working < this.#options.timing.concurrency) this.#begin(leased);
+      else this.#keepInHand(leased);
     } else if (running.settled) {
       // Its handler is stuck, and the verdict on it was delivered: another worker may try.
       void this.#settle(leased, { kind: 'release', delayMs: leaseMs });
@@ -54,12 +79,35 @@ export class Invocations {
     }
   }
 
+  /** Keeps a job that was leased ahead until a slot is free, which should take no time. */
+  #keepInHand(running: Running): void {
+    this.#inHand.push(running);
+    this.#handBack ??= setTimeout(() => {
+      // The handlers take longer than they did: others may have slots free for what waits here.
+      this.tempo.handlerTook(MAX_WAIT_MS, 1);
+      this.#emptyHand();
+    }, MAX_WAIT_MS);
+  }
+
+  #emptyHand(): void {
+    clearTimeout(this.#handBack);
+    this.#handBack = undefined;
+    for (const waiting of this.#inHand.splice(0)) this.#release(waiting);
+  }
+
+  /** Hands back a job whose handler has not begun. */
+  #release(running: Running): void {
+    void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
+  }
+
   #begin(running: Running): void {
-    this.#running.set(running.job.jobId, running);
-    this.#startWatch();
     // Under a lease that ran out on its way somebody else may be about to start the job.
-    if (this.#stopping || running.isPastDeadline(now())) {
-      void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
+    if (running.isPastDeadline(now())) {
+      this.#release(running);
+      return;
+    }
+    if (running.lost) {
+      this.#end(running);
       return;
     }
     this.#emit({ type: 'job:started', ...reference(running) });
@@ -67,7 +115,15 @@ export class Invocations {
   }
 
   async #work(running: Running): Promise<void> {
+    this.#working++;
+    const beganAt = performance.now();
     const outcome = await this.#outcomeOf(running);
+    this.tempo.handlerTook(performance.now() - beganAt);
+    this.#working--;
+    this.slotFreed.fire();
+    const next = this.#inHand.shift();
+    if (next !== undefined) this.#begin(next);
+    if (this.#inHand.length === 0) this.#emptyHand();
     if (running.outcome === undefined) {
       if (outcome !== undefined) await this.#settle(running, outcome);
     } else if (outcome?.kind === 'complete') {
@@ -240,6 +296,7 @@ export class Invocations {
   /** Tells every handler to stop and waits for it; resolves to those that nothing can end. */
   async shutDown(): Promise<ReturnType<typeof reference>[]> {
     const { cancelGraceMs, callTimeoutMs } = this.#options.timing;
+    this.#emptyHand();
     for (const running of this.#running.values()) this.#abort(running, 'shutdown');
     await this.drained(cancelGraceMs, (running) => !running.stuck);
     for (const running of this.#running.values()) {

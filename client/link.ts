@@ -18,6 +18,8 @@ export interface LinkOptions {
   readonly maxBackoffMs?: number;
   /** Shared by all links of a process, so that together they do not storm a server that is down. */
   readonly pace?: Pace;
+  /** Whether a call is sent while earlier ones are under way; they are answered in turn. @default false */
+  readonly pipelined?: boolean;
   /** Called on every new connection before anything else is sent. */
   readonly onConnect?: (connection: pg.Client) => Promise<void>;
   /** Called when a connection that was in use has ended, whatever the reason. */
@@ -38,7 +40,7 @@ export class Link implements Queryable {
   #failures = 0;
   #retryAt = 0;
   readonly #closing = new AbortController();
-  /** The call before: one at a time goes over a connection. */
+  /** Resolves when the call before has ended, however it did. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: LinkOptions) {
@@ -47,11 +49,12 @@ export class Link implements Queryable {
 
   /** Rejects with `deadline_exceeded`, `stopped`, or the driver's error. */
   query(text: string, values: unknown[] = []): Promise<pg.QueryResult> {
-    const call = (): Promise<pg.QueryResult> =>
-      this.#withDeadline((connection) => connection.client.query(text, values));
+    const call = (turn?: Promise<unknown>): Promise<pg.QueryResult> =>
+      this.#withDeadline((connection) => connection.client.query(text, values), turn);
     // Each has its own deadline, so none waits longer than those before it may take.
-    const answer = this.#last.then(call, call);
-    this.#last = answer;
+    const answer =
+      this.#options.pipelined === true ? call(this.#last) : this.#last.then(() => call());
+    this.#last = answer.catch(() => undefined);
     return answer;
   }
 
@@ -67,14 +70,19 @@ export class Link implements Queryable {
     await connection?.end();
   }
 
-  async #withDeadline<T>(use: (connection: Connection) => Promise<T>): Promise<T> {
+  /** The clock of a call starts when those before it have been answered. */
+  async #withDeadline<T>(
+    use: (connection: Connection) => Promise<T>,
+    turn: Promise<unknown> = Promise.resolve(),
+  ): Promise<T> {
     let connection: Connection | undefined;
     let timer: NodeJS.Timeout | undefined;
     let missed: LeaseholdError | undefined;
+    let answered = false;
     const { deadlineMs, maxDeadlineMs = deadlineMs } = this.#options;
     const ms = Math.min(deadlineMs * 2 ** this.#misses, maxDeadlineMs);
     const deadline = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+      const miss = (): void => {
         missed = new LeaseholdError(
           'deadline_exceeded',
           `the database did not answer within ${ms} ms`,
@@ -82,7 +90,10 @@ export class Link implements Queryable {
         this.#misses++;
         connection?.destroy(missed);
         reject(missed);
-      }, ms);
+      };
+      void turn.then(() => {
+        if (!answered) timer = setTimeout(miss, ms);
+      });
     });
     const work = async (): Promise<T> => {
       connection = await this.#connected();
@@ -95,6 +106,7 @@ export class Link implements Queryable {
       this.#misses = 0;
       return answer;
     } finally {
+      answered = true;
       clearTimeout(timer);
     }
   }
@@ -113,7 +125,10 @@ export class Link implements Queryable {
     if (this.#closing.signal.aborted) throw stopped();
 
     const { connection: config, deadlineMs, maxDeadlineMs = deadlineMs } = this.#options;
-    const connection = new Connection(config, maxDeadlineMs);
+    const connection = new Connection(
+      { ...config, pipeline: this.#options.pipelined === true },
+      maxDeadlineMs,
+    );
     const onLost = (error: Error) => {
       this.#connection = undefined;
       if (!this.#closing.signal.aborted) this.#options.onLost?.(error);

@@ -79,7 +79,9 @@ export function toResult(result: unknown): JsonText | undefined {
 
 function contextOf(running: Running, save: SaveCheckpoint): Context {
   return {
-    signal: running.signal,
+    get signal() {
+      return running.signal;
+    },
     get fence() {
       return running.job.fence;
     },

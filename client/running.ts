@@ -75,7 +75,8 @@ export class Running {
   readonly #marginMs: number;
   #deadline: Instant;
   #runsUntil: Instant | undefined;
-  readonly #abort = new AbortController();
+  /** Made when somebody asks for the signal: most short jobs never do. */
+  #abort: AbortController | undefined;
   #aborted: { readonly reason: AbortReason; readonly at: Instant } | undefined;
   #checkpoint: PendingCheckpoint | undefined;
   #lost = false;
@@ -125,6 +126,10 @@ export class Running {
   }
 
   get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#aborted) this.#abort.abort(new JobAbort(this.#aborted.reason));
+    }
     return this.#abort.signal;
   }
 
@@ -167,7 +172,7 @@ export class Running {
   abort(reason: AbortReason): boolean {
     if (this.#aborted !== undefined) return false;
     this.#aborted = { reason, at: now() };
-    this.#abort.abort(new JobAbort(reason));
+    this.#abort?.abort(new JobAbort(reason));
     return true;
   }
 

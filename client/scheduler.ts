@@ -21,6 +21,9 @@ import { VERSION } from './version.ts';
 /** How soon after the beginning of a doze to look again. */
 const EARLY_LOOK_MS = 25;
 
+/** Most jobs that lease_jobs gives at once. */
+const MAX_LEASES = 10_000;
+
 /** A job whose handler went on after stop() had told it to end. */
 export interface StuckJob {
   readonly jobId: string;
@@ -77,7 +80,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const { callTimeoutMs: deadlineMs, heartbeatMs, checkpointMs, probeMs } = this.#timing;
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
     const pace = new Pace();
-    this.#workLink = new Link({ connection, deadlineMs, pace });
+    this.#workLink = new Link({ connection, deadlineMs, pace, pipelined: true });
     this.#heartLink = new Link({
       pace,
       // After an outage a worker has one lease length to show that it is still there.
@@ -178,14 +181,16 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
     let turn = 0;
     while (!this.#stopping.signal.aborted) {
-      const free = this.#timing.concurrency - this.running;
-      if (free <= 0) {
+      const wanted = Math.min(this.#invocations.wanted, MAX_LEASES);
+      if (wanted <= 0) {
         this.#listener?.rise();
         await this.#invocations.slotFreed.wait();
+        // Handlers that end in the same turn make room together.
+        await new Promise(setImmediate);
         continue;
       }
-      const jobs = await this.#lease(free, turn++);
-      if (jobs.length === free || (await this.#listener?.doze())) continue;
+      const jobs = await this.#lease(wanted, turn++);
+      if (jobs.length === wanted || (await this.#listener?.doze())) continue;
       // An enqueue that was under way when the doze began announces nothing: one early look for it.
       const early = (this.#listener?.dozingForMs ?? Infinity) < EARLY_LOOK_MS;
       await this.#wake.wait(early ? EARLY_LOOK_MS : jittered(this.#timing.pollMs));
@@ -208,6 +213,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     });
     if (answered === undefined) return [];
 
+    this.#invocations.tempo.leaseTook(now().mono - answered.sentAt.mono);
     for (const job of answered.jobs) this.#invocations.take(job, answered.sentAt);
     return answered.jobs;
   }

@@ -119,6 +119,74 @@ describe('slots', () => {
     await until(() => scheduler.running === 0);
   });
 
+  test('jobs much shorter than a call to the database are leased ahead, and each runs once', async () => {
+    const queue = await createQueue();
+    const { rows } = await pool.query('truncate leasehold.request');
+    expect(rows).toEqual([]);
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: 5000 }, (_, n) => ({ payload: n })),
+    );
+    const ran = new Set<unknown>();
+    let active = 0;
+    let most = 0;
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 10,
+      handlers: {
+        [queue]: async ({ payload }) => {
+          most = Math.max(most, ++active);
+          ran.add(payload);
+          await undefined;
+          active--;
+        },
+      },
+    });
+    await until(() => scheduler.eventsOf('job:settled').length === 5000);
+
+    expect({ ran: ran.size, most }).toEqual({ ran: 5000, most: 10 });
+    expect(scheduler.eventsOf('job:started')).toHaveLength(5000);
+    const calls = await pool.query('select count(*)::int4 as count from leasehold.request');
+    // One for one it would take 500.
+    expect(calls.rows[0]?.count).toBeLessThan(250);
+  });
+
+  test('jobs that were leased ahead are handed back, free of charge, where handlers become slow', async () => {
+    const queue = await createQueue();
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: 1200 }, (_, n) => ({ payload: n < 1000 ? 'quick' : 'slow' })),
+    );
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 10,
+      handlers: { [queue]: ({ payload }) => (payload === 'slow' ? gate.pass() : undefined) },
+    });
+    await until(() =>
+      scheduler.eventsOf('job:settled').some(({ status }) => status === 'released'),
+    );
+    await until(async () => {
+      const [stats] = await client.queueStats(queue);
+      return gate.reached === 10 && stats?.leased === 10 && stats.ready === 190;
+    });
+
+    const other = await startRecorded({
+      connection: url,
+      concurrency: 10,
+      handlers: { [queue]: () => undefined },
+    });
+    await until(() => other.eventsOf('job:settled').length === 190);
+    gate.open();
+    await until(() => scheduler.running === 0);
+    const [stats] = await client.queueStats(queue);
+    expect(stats).toMatchObject({ ready: 0, leased: 0, completed: 1200 });
+    const { rows } = await pool.query(
+      'select sum(losses + failures)::int4 as spent from leasehold.finished',
+    );
+    expect(rows).toEqual([{ spent: 0 }]);
+  });
+
   test('queues of one scheduler take turns, however long the first one’s line is', async () => {
     const [a, b, c] = [await createQueue(), await createQueue(), await createQueue()];
     for (const queue of [a, b, c]) {
