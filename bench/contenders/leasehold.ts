@@ -10,6 +10,7 @@ import {
   Pickups,
   payloadOf,
   serve,
+  times,
 } from '../support/contender.ts';
 
 const QUEUE = 'bench';
@@ -71,12 +72,10 @@ serve({
     return latencies;
   },
 
-  async idle({ url, workers }) {
-    for (let started = 0; started < workers; started++) {
-      const scheduler = new Scheduler({ connection: url, handlers: { [QUEUE]: () => undefined } });
-      await scheduler.start();
-    }
-  },
+  idle: ({ url, workers }) =>
+    times(workers, () =>
+      new Scheduler({ connection: url, handlers: { [QUEUE]: () => undefined } }).start(),
+    ),
 
   leftovers: (url) => withClient(url, leftovers),
 

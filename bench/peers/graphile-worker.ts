@@ -15,6 +15,7 @@ import {
   Pickups,
   payloadOf,
   serve,
+  times,
 } from '../support/contender.ts';
 
 const TASK = 'bench';
@@ -84,9 +85,8 @@ serve({
     return latencies;
   },
 
-  async idle({ url, workers }) {
-    for (let started = 0; started < workers; started++) await start(url, 10, () => undefined);
-  },
+  /** With as many slots as a worker has by default, since each of them polls. */
+  idle: ({ url, workers }) => times(workers, () => start(url, 1, () => undefined)),
 
   leftovers: (url) => withUtils(url, leftovers),
 
@@ -111,7 +111,7 @@ function start(url: string, concurrency: number, task: Task): Promise<Runner> {
         ...preset.worker,
         connectionString: url,
         concurrentJobs: concurrency,
-        maxPoolSize: Math.min(concurrency, 20),
+        maxPoolSize: Math.min(Math.max(concurrency, 10), 20),
       },
     },
     logger,

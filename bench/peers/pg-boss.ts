@@ -6,6 +6,7 @@ import {
   Pickups,
   payloadOf,
   serve,
+  times,
 } from '../support/contender.ts';
 
 const QUEUE = 'bench';
@@ -65,12 +66,11 @@ serve({
     });
   },
 
-  async idle({ url, workers }) {
-    for (let started = 0; started < workers; started++) {
+  idle: ({ url, workers }) =>
+    times(workers, async () => {
       const boss = await open(url, 2);
       await boss.work(QUEUE, async () => undefined);
-    }
-  },
+    }),
 
   leftovers: (url) => withBoss(url, leftovers),
 

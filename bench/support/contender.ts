@@ -75,6 +75,11 @@ export function payloadOf(number: number, bytes = 0): Payload {
   return { number, text: text.slice(0, Math.max(0, bytes - 30)) };
 }
 
+/** Does something so often at the same time. */
+export async function times(count: number, act: () => Promise<unknown>): Promise<void> {
+  await Promise.all(Array.from({ length: count }, act));
+}
+
 /** A pool whose connections are all open. */
 export async function filledPool({ url, connections }: AddOne): Promise<pg.Pool> {
   const pool = new pg.Pool({ connectionString: url, max: connections });
@@ -100,7 +105,7 @@ export async function measureAdding(
     const producer = async (): Promise<void> => {
       while (left-- > 0) await add(payloadOf(left));
     };
-    await Promise.all(Array.from({ length: connections }, producer));
+    await times(connections, producer);
     return (performance.now() - start) / 1000;
   };
   await share(connections * WARM_UP);

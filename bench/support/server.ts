@@ -17,7 +17,7 @@ const SETTINGS: ServerSettings = {
   max_wal_size: '16GB',
   min_wal_size: '2GB',
   checkpoint_timeout: '1h',
-  max_connections: 300,
+  max_connections: 500,
 };
 
 /** Read once: all databases of a run hold the same, also while somebody edits `sql/`. */
