@@ -6,8 +6,10 @@ import { enqueueOne } from './enqueue-one.ts';
 import { growth } from './growth.ts';
 import { heartbeat } from './heartbeat.ts';
 import { heldXmin } from './held-xmin.ts';
+import { idle } from './idle.ts';
 import { payload } from './payload.ts';
 import { pickup } from './pickup.ts';
+import { processes } from './processes.ts';
 import { sqlDrain } from './sql-drain.ts';
 import type { Benchmark } from './support/benchmark.ts';
 import { ContenderProcess, ensurePeers, ProgramProcess } from './support/process.ts';
@@ -25,6 +27,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   heldXmin,
   growth,
   payload,
+  processes,
+  idle,
 ];
 
 const USAGE = `usage: npm run bench -- <name>… [--quick] [--json]

@@ -11,7 +11,7 @@ export interface LeaseholdWorker {
 
 interface Work {
   readonly url: string;
-  readonly queue: string;
+  readonly queue: string | readonly string[];
   readonly concurrency: number;
   /** Handlers never end, and leases are renewed only when a cancel is announced. */
   readonly holding: boolean;
@@ -26,16 +26,15 @@ let begun = 0;
 serve<LeaseholdWorker>({
   async start({ url, queue, concurrency, holding }) {
     const forEver = new Promise(() => undefined);
+    const handler = () => {
+      begun += 1;
+      return holding ? forEver : undefined;
+    };
     scheduler = new Scheduler({
       connection: url,
       concurrency,
       ...(holding ? HELD : {}),
-      handlers: {
-        [queue]: () => {
-          begun += 1;
-          return holding ? forEver : undefined;
-        },
-      },
+      handlers: Object.fromEntries([queue].flat().map((name) => [name, handler])),
     });
     await scheduler.start();
   },
