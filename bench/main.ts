@@ -11,9 +11,10 @@ import { payload } from './payload.ts';
 import { pickup } from './pickup.ts';
 import { processes } from './processes.ts';
 import { sqlDrain } from './sql-drain.ts';
-import type { Benchmark } from './support/benchmark.ts';
+import { type Benchmark, isMet } from './support/benchmark.ts';
 import { ContenderProcess, ensurePeers, ProgramProcess } from './support/process.ts';
 import { describeEnvironment, toJson, toText } from './support/report.ts';
+import { save } from './support/results.ts';
 import { type Database, Server } from './support/server.ts';
 
 const BENCHMARKS: readonly Benchmark[] = [
@@ -38,6 +39,7 @@ ${BENCHMARKS.map(({ name, work }) => `  ${name.padEnd(14)} ${work}`).join('\n')}
 
   --quick        less work and fewer rounds: to see that it runs, not to quote
   --json         nothing but the closing JSON line on standard output
+  --save         keep the results: bench/results, with charts, and bench/README.md
 
 An embedded PostgreSQL is started for the run; DATABASE_URL names another.`;
 
@@ -47,6 +49,7 @@ async function main(): Promise<void> {
     options: {
       quick: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
+      save: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -76,7 +79,7 @@ async function run(
   benchmark: Benchmark,
   server: Server,
   env: Record<string, unknown>,
-  { quick, json }: { readonly quick: boolean; readonly json: boolean },
+  options: { readonly quick: boolean; readonly json: boolean; readonly save: boolean },
 ): Promise<void> {
   const databases: Database[] = [];
   const programs: { end(): Promise<void> }[] = [];
@@ -87,7 +90,7 @@ async function run(
   try {
     const outcome = await benchmark.run({
       server,
-      quick,
+      quick: options.quick,
       log: (line) => console.error(`${benchmark.name}  ${line}`),
       createDatabase: async () => {
         const database = await server.createDatabase();
@@ -97,8 +100,20 @@ async function run(
       contender: (name) => kept(new ContenderProcess(name)),
       program: (path) => kept(new ProgramProcess(path)),
     });
-    if (!json) console.log(toText(benchmark, outcome));
-    console.log(toJson(benchmark, outcome, { ...env, quick }));
+    const result = {
+      name: benchmark.name,
+      ...outcome,
+      met: isMet(outcome),
+      env: { ...env, quick: options.quick },
+    };
+    if (options.save) {
+      await save(
+        result,
+        BENCHMARKS.map(({ name }) => name),
+      );
+    }
+    if (!options.json) console.log(toText(benchmark, outcome));
+    console.log(toJson(result));
   } finally {
     for (const program of programs) await program.end();
     for (const database of databases) await database.drop();

@@ -1,5 +1,6 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { type Benchmark, isMet, type Outcome } from './benchmark.ts';
+import type { Result } from './results.ts';
 import type { Server } from './server.ts';
 import { rounded } from './statistics.ts';
 
@@ -35,22 +36,18 @@ export function toText({ name, work }: Benchmark, outcome: Outcome): string {
 }
 
 /** For machines: one line, the last of a benchmark. */
-export function toJson(
-  { name }: Benchmark,
-  outcome: Outcome,
-  env: Record<string, unknown>,
-): string {
-  const round = (values: Readonly<Record<string, number>>) =>
-    Object.fromEntries(Object.entries(values).map(([key, value]) => [key, rounded(value)]));
+export function toJson({ name, unit, rounds, target, met, env, ...values }: Result): string {
+  const flat = (figures: Readonly<Record<string, number>> = {}) =>
+    Object.fromEntries(Object.entries(figures).map(([key, value]) => [key, rounded(value)]));
   return JSON.stringify({
     name,
-    unit: outcome.unit,
-    rounds: outcome.rounds,
-    ...round(outcome.figures),
-    ...round(outcome.ratios),
-    ...round(outcome.details ?? {}),
-    target: outcome.target,
-    met: isMet(outcome),
+    unit,
+    rounds,
+    ...flat(values.figures),
+    ...flat(values.ratios),
+    ...flat(values.details),
+    target,
+    met,
     env,
   });
 }
