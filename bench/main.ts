@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { backlog } from './backlog.ts';
+import { churn } from './churn.ts';
 import { drain } from './drain.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { enqueueOne } from './enqueue-one.ts';
@@ -28,6 +29,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   heldXmin,
   growth,
   payload,
+  churn,
   processes,
   idle,
 ];
