@@ -17,7 +17,7 @@ import { median, ratioOf } from './support/statistics.ts';
 const QUEUE = 'bench';
 
 /** How often one job is leased when all others are done. */
-const LEASES = 200;
+const LEASES = 100;
 
 /** Every row that is deleted stays where it was, in front of those that are looked for. */
 export const heldXmin: Benchmark = {
@@ -25,7 +25,7 @@ export const heldXmin: Benchmark = {
   work: 'adding and draining jobs while an idle transaction holds the horizon, then leasing one more',
   async run(context: BenchmarkContext): Promise<Outcome> {
     const jobs = context.quick ? 100_000 : 1_000_000;
-    const peerJobs = context.quick ? 30_000 : 200_000;
+    const peerJobs = context.quick ? 10_000 : 200_000;
     const rounds = context.quick ? 2 : 3;
     const leasehold = new Leasehold(jobs);
     const subjects = [
