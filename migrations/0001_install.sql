@@ -1376,7 +1376,8 @@ begin
         and ready.job_id < line.job_id
     ) as ready
   );
-  if leasehold._now() - v_started > interval '100 microseconds' then
+  -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that.
+  if leasehold._now() - v_started > random() * interval '2 milliseconds' then
     v_mark := leasehold._advance_mark(p_queue_id, v_mark);
   end if;
 
@@ -2930,7 +2931,10 @@ begin
         coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
         job.enqueued_at, job.payload, job.headers
       from gone
-      join leasehold.job as job on job.job_id = gone.job_id
+      -- A probe a row, whatever the statistics say: a join would walk job once they call it empty.
+      cross join lateral (
+        select job.* from leasehold.job as job where job.job_id = gone.job_id limit 1
+      ) as job
     ), leased as (
       insert into leasehold.lease (
         job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,

@@ -298,3 +298,43 @@ describe.each(Object.entries(STATISTICS))('with statistics %s', async (_, prepar
     }
   });
 });
+
+describe('with statistics that call the tables empty', () => {
+  test('lease_jobs still reads no more jobs than it leases', async () => {
+    const session = await Session.open(await createDatabase());
+    const enqueue = (count: number) =>
+      session.rows(
+        `select leasehold.enqueue_many('line', jsonb_agg(jsonb_build_object('payload', n)))
+         from generate_series(1, $1::integer) as n`,
+        [count],
+      );
+    const work = () =>
+      session.rows(
+        `select count(settled.*) from (
+           select array_agg(job_id) as job_ids, array_agg(token) as tokens
+           from leasehold.lease_jobs(array['line'], gen_random_uuid(), 500)
+         ) as leased
+         cross join lateral leasehold.complete_many(leased.job_ids, leased.tokens) as settled`,
+      );
+    const read = () =>
+      session.value(
+        `select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'leasehold.job'::regclass`,
+      );
+
+    await session.rows(`select leasehold.create_queue('line', p_keep_completed => '0')`);
+    await enqueue(5000);
+    for (let turn = 0; turn < 10; turn++) await work();
+    await session.rows('vacuum (truncate false) leasehold.job');
+    await session.rows('analyze leasehold.job');
+    // The plan is made now, and kept.
+    await enqueue(500);
+    await work();
+    await enqueue(5000);
+
+    await session.begin();
+    const before = await read();
+    await session.rows(`select from leasehold.lease_jobs(array['line'], gen_random_uuid(), 500)`);
+    expect(Number(await read()) - Number(before)).toBe(500);
+    await session.rollback();
+  });
+});

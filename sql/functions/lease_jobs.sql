@@ -121,7 +121,10 @@ begin
         coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
         job.enqueued_at, job.payload, job.headers
       from gone
-      join leasehold.job as job on job.job_id = gone.job_id
+      -- A probe a row, whatever the statistics say: a join would walk job once they call it empty.
+      cross join lateral (
+        select job.* from leasehold.job as job where job.job_id = gone.job_id limit 1
+      ) as job
     ), leased as (
       insert into leasehold.lease (
         job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,

@@ -33,7 +33,8 @@ begin
         and ready.job_id < line.job_id
     ) as ready
   );
-  if leasehold._now() - v_started > interval '100 microseconds' then
+  -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that.
+  if leasehold._now() - v_started > random() * interval '2 milliseconds' then
     v_mark := leasehold._advance_mark(p_queue_id, v_mark);
   end if;
 
