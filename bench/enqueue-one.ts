@@ -1,6 +1,6 @@
 import type { LeaseholdWorker } from './contenders/leasehold-worker.ts';
 import type { Benchmark, BenchmarkContext, Outcome } from './support/benchmark.ts';
-import { WARM_UP } from './support/contender.ts';
+import { times, WARM_UP } from './support/contender.ts';
 import { type Installed, installed, requireLeft } from './support/installed.ts';
 import type { ContenderProcess } from './support/process.ts';
 import { alternate, type Side } from './support/rounds.ts';
@@ -24,21 +24,22 @@ export const enqueueOne: Benchmark = {
   work: `adding one job a transaction, as it is and without any wake-up, beside ${SCHEDULERS} schedulers`,
   async run(context: BenchmarkContext): Promise<Outcome> {
     const part = context.quick ? 0.05 : 1;
-    const rounds = context.quick ? 2 : 5;
+    const rounds = context.quick ? 1 : 5;
     const producer = context.contender('leasehold');
     const scenes: Scene[] = [];
     for (const mode of MODES) {
       scenes.push(await setUp(context, 'leasehold', mode), await setUp(context, 'silent', mode));
     }
     const sides = CONNECTIONS.flatMap((connections) => {
-      const jobs = (connections === 1 ? 5_000 : 20_000) * part;
+      const jobs = (connections === 1 ? 2_000 : 8_000) * part;
       return scenes.map((scene) => addSide(scene, producer, jobs, connections));
     });
     for (const name of ['graphile', 'pgboss'] as const) {
-      sides.push(peerSide(await installed(context, name), 5_000 * part));
+      sides.push(peerSide(await installed(context, name), 2_000 * part));
     }
     const measured = await alternate(sides, rounds, context.log);
-    const figures = { leasehold: measured[`leasehold_${PEER_CONNECTIONS}_idle`] ?? 0, ...measured };
+    // Like the peers where nobody takes the jobs.
+    const figures = { leasehold: measured[`leasehold_${PEER_CONNECTIONS}_busy`] ?? 0, ...measured };
     const ofSilent = CONNECTIONS.flatMap((connections) =>
       MODES.map((mode): [string, number] => [
         `ratio_silent_${connections}_${mode}`,
@@ -52,6 +53,7 @@ export const enqueueOne: Benchmark = {
       ratios: {
         ...Object.fromEntries(ofSilent),
         ratio_graphile: ratioOf(figures, 'leasehold', 'graphile'),
+        ratio_graphile_idle: ratioOf(figures, `leasehold_${PEER_CONNECTIONS}_idle`, 'graphile'),
         ratio_pgboss: ratioOf(figures, 'leasehold', 'pgboss'),
       },
       target: {
@@ -87,10 +89,11 @@ async function setUp(
   const holding = mode === 'busy';
   const slots = holding ? SCHEDULERS * CONCURRENCY : 0;
   await process.call('addMany', { url, jobs: slots, batch: CONCURRENCY });
-  for (let started = 0; started < SCHEDULERS; started += 1) {
-    const scheduler = context.program<LeaseholdWorker>('contenders/leasehold-worker.ts');
-    await scheduler.call('start', { url, queue: 'bench', concurrency: CONCURRENCY, holding });
-  }
+  await times(SCHEDULERS, () =>
+    context
+      .program<LeaseholdWorker>('contenders/leasehold-worker.ts')
+      .call('start', { url, queue: 'bench', concurrency: CONCURRENCY, holding }),
+  );
   await until(`${slots} slots are taken`, async () => {
     return (await numberOf(admin, 'select count(*) from leasehold.lease')) === slots;
   });

@@ -91,8 +91,8 @@ export async function filledPool({ url, connections }: AddOne): Promise<pg.Pool>
   return pool;
 }
 
-/** What every connection adds before adding is measured: by then its plans are made. */
-export const WARM_UP = 10;
+/** What every connection adds before adding is measured: the sixth time its plans are made for good. */
+export const WARM_UP = 6;
 
 /** Adds jobs over as many connections as there are, first those that warm them up. */
 export async function measureAdding(

@@ -22,16 +22,25 @@ export async function serverLoad(client: pg.Client): Promise<ServerLoad> {
 /** The server must run on this machine, which must be Linux. */
 async function cpuSeconds(client: pg.Client): Promise<number> {
   const backend = await processStat(await numberOf(client, 'select pg_backend_pid()'));
-  const postmaster = backend === undefined ? undefined : await processStat(backend.parent);
-  if (backend === undefined || postmaster === undefined) {
-    throw new Error('the CPU time of the server can only be read in /proc of its own machine');
+  const postmaster = backend?.parent ?? 0;
+  for (;;) {
+    const before = await processStat(postmaster);
+    const children = await childrenOf(postmaster);
+    const after = await processStat(postmaster);
+    if (before === undefined || after === undefined) {
+      throw new Error('the CPU time of the server can only be read in /proc of its own machine');
+    }
+    // A child that ended in between was counted as alive, as dead, or not at all: look again.
+    if (before.deadChildrenTicks !== after.deadChildrenTicks) continue;
+    const ticks = [after, ...children].reduce((sum, { ownTicks }) => sum + ownTicks, 0);
+    return (ticks + after.deadChildrenTicks) / ticksPerSecond();
   }
+}
+
+async function childrenOf(parent: number): Promise<ProcessStat[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-  const children = (await Promise.all(pids.map(processStat))).filter(
-    (stat) => stat?.parent === backend.parent,
-  );
-  const ticks = children.reduce((sum, stat) => sum + (stat?.ownTicks ?? 0), 0);
-  return (postmaster.ownTicks + postmaster.deadChildrenTicks + ticks) / ticksPerSecond();
+  const stats = await Promise.all(pids.map(processStat));
+  return stats.filter((stat) => stat !== undefined).filter((stat) => stat.parent === parent);
 }
 
 interface ProcessStat {
