@@ -124,6 +124,12 @@ describe('the mark', () => {
     expect(await take(two)).toEqual([early]);
   });
 
+  test('may be missing: then the line begins with the first job', async () => {
+    await admin.rows('delete from leasehold.mark');
+    const job = await enqueue(admin);
+    expect(await take(two)).toEqual([job]);
+  });
+
   test('never moves back for who looks from further behind', async () => {
     const mark = 'select job_ids from leasehold.mark order by queue_id desc limit 1';
     await admin.rows(

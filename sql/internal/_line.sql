@@ -13,6 +13,7 @@ begin
   select mark.job_ids into v_mark
   from leasehold.mark as mark
   where mark.queue_id = p_queue_id;
+  v_mark := coalesce(v_mark, array_fill(0::bigint, array[10]));
 
   v_started := leasehold._now();
   v_ready := exists (
