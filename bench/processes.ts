@@ -13,6 +13,9 @@ const QUEUES = [1, 10, 100];
 /** Of every process: who starts another one has more to do, and changes nothing else. */
 const CONCURRENCY = 100;
 
+/** Jobs for each process of which the time does not count: new sessions must plan all they do. */
+const WARM_UP = 1_000;
+
 /** Whether it costs throughput that there are more processes, or more queues. */
 export const processes: Benchmark = {
   name: 'processes',
@@ -34,8 +37,6 @@ export const processes: Benchmark = {
       ...PROCESSES.map((count) => side(count, 1)),
       ...QUEUES.slice(1).map((count) => side(1, count)),
     ];
-    // Code that has run is faster, and the last processes run in few of the turns.
-    await drain(url, admin, workers, queues, jobs);
     const figures = await alternate(sides, rounds, context.log);
     const figure = (processes: number, queueCount: number) =>
       figures[nameOf(processes, queueCount)] ?? 0;
@@ -74,11 +75,34 @@ async function createQueues(admin: pg.Client, count: number): Promise<string[]> 
   return rows.map((row) => row.name);
 }
 
-/** The processes are up and find their queues paused, so that all of them begin when these resume. */
+/** Starts the processes, lets them do some jobs and then those that are measured, and stops them. */
 async function drain(
   url: string,
   admin: pg.Client,
   workers: readonly ProgramProcess<LeaseholdWorker>[],
+  queues: readonly string[],
+  jobs: number,
+): Promise<number> {
+  const before = await doneSoFar(admin, workers);
+  for (const worker of workers) {
+    await worker.call('start', { url, queue: queues, concurrency: CONCURRENCY, holding: false });
+  }
+  const firstJobs = workers.length * WARM_UP;
+  await secondsFor(admin, queues, firstJobs);
+  const seconds = await secondsFor(admin, queues, jobs);
+  for (const worker of workers) await worker.call('stop', undefined);
+
+  const after = await doneSoFar(admin, workers);
+  const [begun, completed] = [after.begun - before.begun, after.completed - before.completed];
+  if (begun !== firstJobs + jobs || completed !== begun) {
+    throw new Error(`began ${begun} jobs and completed ${completed}, of ${firstJobs + jobs}`);
+  }
+  return jobs / seconds;
+}
+
+/** The queues are paused until all jobs are there, so that all processes begin at the same moment. */
+async function secondsFor(
+  admin: pg.Client,
   queues: readonly string[],
   jobs: number,
 ): Promise<number> {
@@ -88,12 +112,8 @@ async function drain(
   for (const queue of queues) {
     await fillInBatches(jobs / queues.length, (count) => enqueue(admin, queue, count));
   }
-  for (const worker of workers) {
-    await worker.call('start', { url, queue: queues, concurrency: CONCURRENCY, holding: false });
-  }
   await admin.query('vacuum (analyze)');
   await admin.query('checkpoint');
-  const before = await doneSoFar(admin, workers);
 
   const start = performance.now();
   await onQueues('resume_queue');
@@ -101,15 +121,7 @@ async function drain(
   await until('no job is left', async () => {
     return (await numberOf(admin, 'select coalesce(min(job_id), 0) from leasehold.job')) === 0;
   });
-  const seconds = (performance.now() - start) / 1000;
-
-  for (const worker of workers) await worker.call('stop', undefined);
-  const after = await doneSoFar(admin, workers);
-  const [begun, completed] = [after.begun - before.begun, after.completed - before.completed];
-  if (begun !== jobs || completed !== jobs) {
-    throw new Error(`began ${begun} jobs and completed ${completed}, of ${jobs}`);
-  }
-  return jobs / seconds;
+  return (performance.now() - start) / 1000;
 }
 
 /** The queues keep no completed job, but count them. */
