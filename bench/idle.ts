@@ -14,6 +14,7 @@ const CONTENDERS = ['leasehold', 'graphile', 'pgboss'] as const;
 
 /** Until what is only done at the start is over: pools close what they do not need after ten seconds. */
 const SETTLE_MS = 12_000;
+const QUICK_SETTLE_MS = 4_000;
 
 /** What workers ask of the server while there is nothing to do. */
 export const idle: Benchmark = {
@@ -21,8 +22,10 @@ export const idle: Benchmark = {
   work: `transactions a second, and the server's CPU time, of ${WORKERS} workers with nothing to do`,
   async run(context: BenchmarkContext): Promise<Outcome> {
     const rounds = context.quick ? 1 : 3;
-    const seconds = context.quick ? 10 : 60;
-    const sides = CONTENDERS.map((name) => idleSide(context, name, seconds));
+    const span: Span = context.quick
+      ? { settleMs: QUICK_SETTLE_MS, seconds: 10 }
+      : { settleMs: SETTLE_MS, seconds: 60 };
+    const sides = CONTENDERS.map((name) => idleSide(context, name, span));
     const figures = await alternate(sides, rounds, context.log);
     const cpu = Object.fromEntries(
       sides.map(({ name, cpuSecondsPerMinute }) => [name, median(cpuSecondsPerMinute)]),
@@ -48,11 +51,20 @@ export const idle: Benchmark = {
   },
 };
 
+interface Span {
+  readonly settleMs: number;
+  readonly seconds: number;
+}
+
 interface IdleSide extends Side {
   readonly cpuSecondsPerMinute: readonly number[];
 }
 
-function idleSide(context: BenchmarkContext, name: ContenderName, seconds: number): IdleSide {
+function idleSide(
+  context: BenchmarkContext,
+  name: ContenderName,
+  { settleMs, seconds }: Span,
+): IdleSide {
   const cpuSecondsPerMinute: number[] = [];
   return {
     name,
@@ -61,7 +73,7 @@ function idleSide(context: BenchmarkContext, name: ContenderName, seconds: numbe
       const contender = await installed(context, name);
       const { process, url, admin } = contender;
       await process.call('idle', { url, workers: WORKERS });
-      await sleep(SETTLE_MS);
+      await sleep(settleMs);
 
       const before = await serverLoad(admin);
       await sleep(seconds * 1000);

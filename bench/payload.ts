@@ -9,10 +9,10 @@ const CONTENDERS = ['leasehold', 'graphile', 'graphile_tuned', 'pgboss'] as cons
 
 /** Sizes of a payload as JSON text, and how many jobs get one. */
 const SIZES: readonly Size[] = [
-  { name: '100b', payloadBytes: 100, jobs: 2_000 },
-  { name: '1kb', payloadBytes: 1_000, jobs: 2_000 },
-  { name: '10kb', payloadBytes: 10_000, jobs: 500 },
-  { name: '100kb', payloadBytes: 100_000, jobs: 100 },
+  { name: '100b', payloadBytes: 100, jobs: 1_000 },
+  { name: '1kb', payloadBytes: 1_000, jobs: 1_000 },
+  { name: '10kb', payloadBytes: 10_000, jobs: 250 },
+  { name: '100kb', payloadBytes: 100_000, jobs: 50 },
 ];
 
 interface Size {
@@ -37,7 +37,7 @@ export const payload: Benchmark = {
     for (const name of CONTENDERS) contenders.push(await installed(context, name));
     await touchPages(contenders);
     const sides = SIZES.flatMap((size) =>
-      contenders.map((contender) => lifeSide(contender, context.quick ? size : times(5, size))),
+      contenders.map((contender) => lifeSide(contender, context.quick ? size : times(10, size))),
     );
     const measured = await alternate(sides, rounds, context.log);
     const headlines = CONTENDERS.map((name) => [name, measured[`${name}_${HEADLINE}`] ?? 0]);

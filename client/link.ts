@@ -42,6 +42,11 @@ export class Link implements Queryable {
   readonly #closing = new AbortController();
   /** Resolves when the call before has ended, however it did. */
   #last: Promise<unknown> = Promise.resolve();
+  /**
+   * Resolves when its answer has been seen to its end. Answers that come in one packet are told one
+   * after the other: the lease of a job, say, and that its outcome under the lease before is refused.
+   */
+  #seen: Promise<unknown> = Promise.resolve();
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -54,8 +59,10 @@ export class Link implements Queryable {
     // Each has its own deadline, so none waits longer than those before it may take.
     const answer =
       this.#options.pipelined === true ? call(this.#last) : this.#last.then(() => call());
+    const before = this.#seen;
     this.#last = answer.catch(() => undefined);
-    return answer;
+    this.#seen = Promise.all([this.#last, before]).then(() => new Promise(setImmediate));
+    return before.then(() => answer);
   }
 
   /** Connects if there is no connection. */

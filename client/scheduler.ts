@@ -214,9 +214,6 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     });
     if (answered === undefined) return [];
 
-    // Outcomes that were answered just before, in the same packet perhaps, are seen to their end first:
-    // a job that was released is no longer running here when it is leased again.
-    await new Promise(setImmediate);
     this.#invocations.tempo.leaseTook(now().mono - answered.sentAt.mono);
     for (const job of answered.jobs) this.#invocations.take(job, answered.sentAt);
     return answered.jobs;
