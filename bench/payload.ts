@@ -36,8 +36,9 @@ export const payload: Benchmark = {
     const contenders: Installed[] = [];
     for (const name of CONTENDERS) contenders.push(await installed(context, name));
     await touchPages(contenders);
+    const factor = context.quick ? 1 : 10;
     const sides = SIZES.flatMap((size) =>
-      contenders.map((contender) => lifeSide(contender, context.quick ? size : times(10, size))),
+      contenders.map((contender) => lifeSide(contender, { ...size, jobs: size.jobs * factor })),
     );
     const measured = await alternate(sides, rounds, context.log);
     const headlines = CONTENDERS.map((name) => [name, measured[`${name}_${HEADLINE}`] ?? 0]);
@@ -53,10 +54,6 @@ export const payload: Benchmark = {
     };
   },
 };
-
-function times(factor: number, size: Size): Size {
-  return { ...size, jobs: size.jobs * factor };
-}
 
 function lifeSide(contender: Installed, size: Size): Side {
   const { process, url } = contender;
