@@ -1,6 +1,8 @@
 import type { Benchmark, BenchmarkContext, Outcome } from './support/benchmark.ts';
+import { installed, requireLeft } from './support/installed.ts';
 import type { ContenderName } from './support/process.ts';
 import { alternate } from './support/rounds.ts';
+import { ratioOf } from './support/statistics.ts';
 
 const CONCURRENCY = 100;
 
@@ -22,29 +24,22 @@ export const drain: Benchmark = {
     const sides = [];
     for (const [name, all] of Object.entries(JOBS) as [ContenderName, number][]) {
       const jobs = all * part;
-      const database = await context.createDatabase();
-      const contender = context.contender(name);
-      await contender.call('install', database.url);
-      const admin = await database.connect();
+      const contender = await installed(context, name);
+      const { process, url, admin } = contender;
       sides.push({
         name,
         async measure() {
-          await contender.call('addMany', { url: database.url, jobs, batch: 1000 });
+          await process.call('addMany', { url, jobs, batch: 1000 });
           await admin.query('vacuum (analyze)');
           await admin.query('checkpoint');
-          const seconds = await contender.call('drain', {
-            url: database.url,
-            jobs,
-            concurrency: CONCURRENCY,
-          });
-          const left = await contender.call('leftovers', database.url);
-          if (left !== 0) throw new Error(`${name} left ${left} of ${jobs} jobs`);
+          const seconds = await process.call('drain', { url, jobs, concurrency: CONCURRENCY });
+          await requireLeft(contender, 0);
           return jobs / seconds;
         },
       });
     }
     const figures = await alternate(sides, rounds, context.log);
-    const against = (name: ContenderName) => (figures.leasehold ?? 0) / (figures[name] ?? 0);
+    const against = (name: ContenderName) => ratioOf(figures, 'leasehold', name);
     return {
       rounds,
       unit: 'jobs/s',

@@ -13,6 +13,7 @@ import {
   numberOf,
   type Step,
 } from './support/sql-worker.ts';
+import { ratioOf } from './support/statistics.ts';
 
 /** The functions against the least SQL that could do the same work. */
 export const sqlDrain: Benchmark = {
@@ -29,14 +30,13 @@ export const sqlDrain: Benchmark = {
       await drainSide(database, jobs, leasehold('leasehold_kept', '1 day')),
     ];
     const figures = await alternate(sides, rounds, context.log);
-    const ofFloor = (name: string): number => (figures[name] ?? 0) / (figures.floor ?? 0);
     return {
       rounds,
       unit: 'jobs/s',
       figures,
       ratios: {
-        ratio_floor: ofFloor('leasehold'),
-        ratio_floor_kept: ofFloor('leasehold_kept'),
+        ratio_floor: ratioOf(figures, 'leasehold', 'floor'),
+        ratio_floor_kept: ratioOf(figures, 'leasehold_kept', 'floor'),
       },
       target: { ratio_floor: '>= 0.7', ratio_floor_kept: '>= 0.55' },
     };

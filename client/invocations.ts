@@ -1,5 +1,6 @@
 import { type Instant, now } from './clock.ts';
 import type { AbortReason, SchedulerEvent } from './events.ts';
+import { Hand, MAX_WAIT_MS } from './hand.ts';
 import { describeError } from './json.ts';
 import type { Timing } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
@@ -9,9 +10,6 @@ import type { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { Tempo } from './tempo.ts';
 import type { HeartbeatAnswer, Settlement } from './types.ts';
-
-/** How long a job may wait in hand for a slot before it is handed back. */
-const MAX_WAIT_MS = 100;
 
 export interface InvocationsOptions {
   readonly runners: ReadonlyMap<string, Runner>;
@@ -30,9 +28,7 @@ export class Invocations {
   readonly #running = new Map<string, Running>();
   /** Handlers that have not ended. */
   #working = 0;
-  /** Jobs that are leased and wait for a slot, for no longer than it takes to lease others. */
-  readonly #inHand: Running[] = [];
-  #handBack: NodeJS.Timeout | undefined;
+  readonly #hand: Hand;
   #watch: NodeJS.Timeout | undefined;
   #stopping = false;
 
@@ -43,6 +39,11 @@ export class Invocations {
   constructor(options: InvocationsOptions) {
     this.#options = options;
     this.tempo = new Tempo(options.timing.concurrency);
+    this.#hand = new Hand(() => {
+      // The handlers take longer than they did: others may have slots free for what waits here.
+      this.tempo.handlersSlowed(MAX_WAIT_MS);
+      this.#emptyHand();
+    });
   }
 
   get running(): ReadonlyMap<string, Running> {
@@ -69,7 +70,7 @@ export class Invocations {
       this.#startWatch();
       if (this.#stopping) this.#release(leased);
       else if (this.#working < this.#options.timing.concurrency) this.#begin(leased);
-      else this.#keepInHand(leased);
+      else this.#hand.keep(leased);
     } else if (running.settled) {
       // Its handler is stuck, and the verdict on it was delivered: another worker may try.
       void this.#settle(leased, { kind: 'release', delayMs: leaseMs });
@@ -79,39 +80,33 @@ export class Invocations {
     }
   }
 
-  /** Keeps a job that was leased ahead until a slot is free, which should take no time. */
-  #keepInHand(running: Running): void {
-    this.#inHand.push(running);
-    this.#handBack ??= setTimeout(() => {
-      // The handlers take longer than they did: others may have slots free for what waits here.
-      this.tempo.handlerTook(MAX_WAIT_MS, 1);
-      this.#emptyHand();
-    }, MAX_WAIT_MS);
-  }
-
   #emptyHand(): void {
-    clearTimeout(this.#handBack);
-    this.#handBack = undefined;
-    for (const waiting of this.#inHand.splice(0)) this.#release(waiting);
+    for (const waiting of this.#hand.empty()) this.#release(waiting);
   }
 
-  /** Hands back a job whose handler has not begun. */
+  /** Hands back a job whose handler has not begun, unless the lease is gone or its end was settled. */
   #release(running: Running): void {
-    void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
+    if (running.lost || running.outcome !== undefined) this.#end(running);
+    else void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
   }
 
   #begin(running: Running): void {
-    // Under a lease that ran out on its way somebody else may be about to start the job.
-    if (running.isPastDeadline(now())) {
+    // Under a lease that ran out on its way somebody else may be about to start the job. One that was
+    // told to stop while it waited is over before it has begun.
+    if (running.abortReason !== undefined || running.isPastDeadline(now())) {
       this.#release(running);
-      return;
-    }
-    if (running.lost) {
-      this.#end(running);
       return;
     }
     this.#emit({ type: 'job:started', ...reference(running) });
     void this.#work(running);
+  }
+
+  #fillSlots(): void {
+    while (this.#working < this.#options.timing.concurrency) {
+      const next = this.#hand.next();
+      if (next === undefined) return;
+      this.#begin(next);
+    }
   }
 
   async #work(running: Running): Promise<void> {
@@ -121,9 +116,7 @@ export class Invocations {
     this.tempo.handlerTook(performance.now() - beganAt);
     this.#working--;
     this.slotFreed.fire();
-    const next = this.#inHand.shift();
-    if (next !== undefined) this.#begin(next);
-    if (this.#inHand.length === 0) this.#emptyHand();
+    this.#fillSlots();
     if (running.outcome === undefined) {
       if (outcome !== undefined) await this.#settle(running, outcome);
     } else if (outcome?.kind === 'complete') {
@@ -309,6 +302,7 @@ export class Invocations {
 
   /** Looks at no deadline any more. */
   close(): void {
+    this.#hand.empty();
     this.#stopWatch();
   }
 

@@ -37,9 +37,9 @@ export interface StopResult {
 }
 
 /**
- * Finds jobs and hands them to handlers: one a process. Leases no more than it can start at once
- * (with handlers of microseconds, before the database could answer again),
- * renews all leases with one call, and delivers every outcome until the database has answered.
+ * Finds jobs and hands them to handlers: one a process. Leases no more than it can start at once or,
+ * where handlers take microseconds, before the database could answer again. Renews all leases with one
+ * call, and delivers every outcome until the database has answered.
  */
 export class Scheduler<Q extends QueueTypes = AnyQueues> {
   /** The id under which this process leases: new at every start. */

@@ -21,8 +21,13 @@ export class Tempo {
     this.#mayRunAhead = concurrency >= MIN_CONCURRENCY;
   }
 
-  handlerTook(ms: number, weight = WEIGHT): void {
-    this.#handlerMs = average(this.#handlerMs, ms, weight);
+  handlerTook(ms: number): void {
+    this.#handlerMs = average(this.#handlerMs, ms);
+  }
+
+  /** No handler has ended for so long: what was seen of earlier ones counts no more. */
+  handlersSlowed(ms: number): void {
+    this.#handlerMs = ms;
   }
 
   leaseTook(ms: number): void {
@@ -37,6 +42,6 @@ export class Tempo {
   }
 }
 
-function average(before: number, value: number, weight = WEIGHT): number {
-  return Number.isFinite(before) ? before + (value - before) * weight : value;
+function average(before: number, value: number): number {
+  return Number.isFinite(before) ? before + (value - before) * WEIGHT : value;
 }
