@@ -257,6 +257,12 @@ describe.concurrent('outages', PATIENCE, () => {
       proxy.cut();
       await Promise.all([one.event('job:lost'), two.event('job:lost')]);
       await one.destroy();
+      // Handlers are told before their leases expire. Only a lease that has expired by the time
+      // the worker is back lapsed in the outage.
+      await until(async () => {
+        const jobs = await Promise.all(jobIds.map((jobId) => s.client.job(jobId)));
+        return jobs.every(({ remainingMs = 0 }) => remainingMs < 0);
+      });
       proxy.heal();
       await until(async () => {
         const jobs = await Promise.all(jobIds.map((jobId) => s.client.job(jobId)));
