@@ -80,18 +80,19 @@ describe.concurrent('shutdown', PATIENCE, () => {
     'C62 jobs that come while a worker stops are released at once, unstarted and uncounted',
     async ({ s }) => {
       const proxy = await s.proxy();
-      const worker = await s.worker({
-        name: 'first',
-        url: proxy.url,
-        graceMs: 60_000,
-        options: { leaseMs: 60_000, pollMs: 100, concurrency: 5 },
-      });
-      // The database has leased them, and the answer is on its way.
+      // The database has leased them, and the answer is on its way. The first call counts too: it may
+      // be under way still when the jobs are there.
       const fault = proxy.plant({
         sql: 'leasehold.lease_jobs(',
         at: 'before-reply',
         deed: { delayMs: 3000 },
         times: 100,
+      });
+      const worker = await s.worker({
+        name: 'first',
+        url: proxy.url,
+        graceMs: 60_000,
+        options: { leaseMs: 60_000, pollMs: 100, concurrency: 5 },
       });
       const jobIds = await s.client.enqueueMany(
         'work',
