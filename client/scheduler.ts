@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type pg from 'pg';
 import { Client } from './client.ts';
-import { backoffMs, jittered, now } from './clock.ts';
+import { after, backoffMs, type Instant, jittered, msUntil, now } from './clock.ts';
 import { isPassing, LeaseholdError } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
@@ -59,6 +59,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #invocations: Invocations;
   readonly #wake = new Signal();
   #queueIds = new Set<number>();
+  /** When the database was last told that this worker is there. */
+  #registeredAt: Instant | undefined;
   #maintenance: NodeJS.Timeout | undefined;
   readonly #stopping = new AbortController();
   #loop: Promise<void> | undefined;
@@ -248,6 +250,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     this.#maintenance = setTimeout(async () => {
       let nextMs = jittered(maintenanceMs);
       try {
+        await this.#sayIsBack();
         const { promoted, reaped, nextDueInMs } = await this.#client.tick();
         if (promoted + reaped > 0) this.#wake.fire();
         nextMs = Math.min(nextMs, Math.max(nextDueInMs ?? nextMs, 5));
@@ -260,7 +263,15 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     }, ms);
   }
 
+  /** After an outage the first worker to be seen makes that known; before, expired leases look like losses. */
+  async #sayIsBack(): Promise<void> {
+    const { heartbeatMs } = this.#timing;
+    const due = this.#registeredAt && after(this.#registeredAt, 2 * heartbeatMs);
+    if (due === undefined || msUntil(due) <= 0) await this.#register();
+  }
+
   async #register(): Promise<void> {
+    const sentAt = now();
     const ids = await Client.unchecked(this.#heartLink).registerWorker(this.workerId, {
       queues: this.#queues,
       concurrency: this.#timing.concurrency,
@@ -269,6 +280,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       clientVersion: VERSION,
     });
     this.#queueIds = new Set(ids.filter((id) => id !== undefined));
+    this.#registeredAt = sentAt;
   }
 
   async #stop(graceMs: number): Promise<StopResult> {

@@ -164,7 +164,8 @@ describe.concurrent('crash and poison', PATIENCE, () => {
 });
 
 describe.concurrent('outages', PATIENCE, () => {
-  const leaseMs = 5000;
+  // Long enough for a busy machine: after an outage a worker has one length to be seen again.
+  const leaseMs = 8000;
   const works = {
     do: 'by-attempt',
     attempts: [{ do: 'sleep', ms: 600_000 }, { do: 'return' }],
@@ -238,6 +239,36 @@ describe.concurrent('outages', PATIENCE, () => {
         expect(job).toMatchObject({ state: 'completed', attempt: 2, losses: 0, failures: 0 });
         expect(job.history).toMatchObject([{ attempt: 1, counted: false }]);
       }
+    },
+  );
+
+  scenario(
+    'G8 a worker that is back says so before it reaps, however long the outage was',
+    async ({ s }) => {
+      await s.client.createQueue('work', { maxLosses: 1 });
+      const jobId = await s.client.enqueue('work', works);
+      const proxy = await s.proxy();
+      const worker = await s.worker({ url: proxy.url, options: { leaseMs, concurrency: 1 } });
+      await worker.event('handler:started');
+
+      proxy.cut();
+      // By then the silence no longer speaks for the lease.
+      await until(async () => ((await s.client.job(jobId)).remainingMs ?? 0) < -leaseMs);
+      const late = proxy.plant({
+        sql: 'register_worker(',
+        at: 'before-query',
+        deed: { delayMs: 1500 },
+        times: Infinity,
+      });
+      proxy.heal();
+      await until(async () => (await s.client.job(jobId)).finishedAt !== undefined);
+      expect(await s.client.job(jobId)).toMatchObject({
+        state: 'completed',
+        attempt: 2,
+        losses: 0,
+        failures: 0,
+      });
+      expect(late.fired).toBeGreaterThan(0);
     },
   );
 
