@@ -259,14 +259,32 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     return row?.retired === true;
   }
 
-  /** Says that this connection's session wants to be told of ready jobs; it listens on "leasehold". */
-  async doze(queues: readonly QueueName<Q>[]): Promise<void> {
-    await this.#call('select leasehold.doze($1)', [queues]);
+  /**
+   * Says that this connection's session wants to be told of ready jobs; it listens on "leasehold". Resolves
+   * to its bucket: of announcements that name one, only those of that bucket concern it.
+   */
+  async doze(queues: readonly QueueName<Q>[]): Promise<number> {
+    const [row] = await this.#call('select leasehold.doze($1) as bucket', [queues]);
+    return Number(row?.bucket);
   }
 
-  /** Ends one doze. */
+  /** Ends one doze, and announces what is ready to others. */
   async rise(queues: readonly QueueName<Q>[]): Promise<void> {
     await this.#call('select leasehold.rise($1)', [queues]);
+  }
+
+  /**
+   * Says that this connection's session looks for jobs all the time, so that nobody need be told.
+   * Resolves to false, having changed nothing, where another one does.
+   */
+  async watch(queues: readonly QueueName<Q>[]): Promise<boolean> {
+    const [row] = await this.#call('select leasehold.watch($1) as watching', [queues]);
+    return row?.watching === true;
+  }
+
+  /** Ends one watch. */
+  async unwatch(queues: readonly QueueName<Q>[]): Promise<void> {
+    await this.#call('select leasehold.unwatch($1)', [queues]);
   }
 
   async leaseJobs<N extends QueueName<Q>>(

@@ -15,8 +15,8 @@ export interface ListenerOptions {
   readonly deadlineMs: number;
   readonly pace: Pace;
   readonly onEvent: (event: SchedulerEvent) => void;
-  /** Jobs may be ready: of the queue of this id; undefined, after a gap: of any. */
-  readonly onReady: (queueId: number | undefined) => void;
+  /** Jobs of the queue of this id may be ready; undefined, after a gap: of any. Whether it is this process that is told. */
+  readonly onReady: (queueId: number | undefined, isTold: boolean) => void;
   /** Somebody asked for a cancel of a job that this worker holds. */
   readonly onCancel: () => void;
 }
@@ -30,14 +30,18 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #link: Link;
   #closed = false;
-  #listening = false;
+  /** When a notification was last received on this connection: until then none may ever come. */
+  #heardAt: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #wakeUp: (() => void) | undefined;
   #heardProbe: (() => void) | undefined;
   #deaf = false;
   readonly #client: Client;
-  /** Since when the database tells of ready jobs; undefined: it does not. */
-  #dozingSince: number | undefined;
+  /** The bucket under which the database tells of ready jobs; undefined: it does not. */
+  #bucket: number | undefined;
+  #watching = false;
+  /** Since when what becomes ready is announced. */
+  #toldSince = Infinity;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -47,8 +51,9 @@ export class Listener {
       pace: options.pace,
       onConnect: (connection) => this.#listen(connection),
       onLost: (error) => {
-        this.#listening = false;
-        this.#dozingSince = undefined;
+        this.#heardAt = undefined;
+        this.#bucket = undefined;
+        this.#watching = false;
         options.onEvent({ type: 'listener:lost', error });
         this.#wakeUp?.();
       },
@@ -56,9 +61,19 @@ export class Listener {
     this.#client = Client.unchecked(this.#link);
   }
 
-  /** For how long this process has been dozing; undefined: it is awake, or cannot doze. */
-  get dozingForMs(): number | undefined {
-    return this.#dozingSince === undefined ? undefined : performance.now() - this.#dozingSince;
+  /** Whether the database tells this process of ready jobs. */
+  get dozing(): boolean {
+    return this.#bucket !== undefined;
+  }
+
+  /** Whether this process looks for jobs all the time, so that nobody is told of any. */
+  get watching(): boolean {
+    return this.#watching;
+  }
+
+  /** For how long what becomes ready has been announced; none, if it is not. */
+  get toldForMs(): number {
+    return this.dozing && !this.#watching ? performance.now() - this.#toldSince : 0;
   }
 
   /**
@@ -66,22 +81,47 @@ export class Listener {
    * announced, so one more look is needed. Never rejects.
    */
   async doze(): Promise<boolean> {
-    if (this.#dozingSince !== undefined || !this.#listening || this.#closed) return false;
-    this.#dozingSince = performance.now();
-    return this.#client.doze(this.#options.queues).then(
-      () => true,
-      () => {
-        this.#dozingSince = undefined;
-        return false;
-      },
-    );
+    if (this.dozing || this.#heardAt === undefined || this.#closed) return false;
+    try {
+      const bucket = await this.#client.doze(this.#options.queues);
+      if (this.#heardAt === undefined) return false;
+      this.#bucket = bucket;
+      this.#toldSince = performance.now();
+      return true;
+    } catch {
+      // The connection is lost.
+      return false;
+    }
   }
 
-  /** Asks not to be told any more. */
+  /** Has nobody told of ready jobs, since this process looks all the time. False: another one does. */
+  async watch(): Promise<boolean> {
+    if (!this.dozing) return false;
+    const watching = await this.#client.watch(this.#options.queues).catch(() => false);
+    // A connection that was lost meanwhile watches nothing.
+    this.#watching = watching && this.dozing;
+    return this.#watching;
+  }
+
+  /** What becomes ready is announced again; what became ready before was not. */
+  async unwatch(): Promise<void> {
+    if (!this.#watching) return;
+    this.#watching = false;
+    this.#toldSince = performance.now();
+    // If it fails the connection is lost, and the watch with it.
+    await this.#client.unwatch(this.#options.queues).catch(() => undefined);
+  }
+
+  /** Asks not to be told any more; what is ready is announced to others. */
   rise(): void {
-    if (this.#dozingSince === undefined) return;
-    this.#dozingSince = undefined;
-    // If it fails the connection is lost, and the doze with it.
+    if (!this.dozing) return;
+    void this.unwatch();
+    this.#bucket = undefined;
+    this.passOn();
+  }
+
+  /** Has others told of what was announced to this process. */
+  passOn(): void {
     this.#client.rise(this.#options.queues).catch(() => undefined);
   }
 
@@ -92,7 +132,7 @@ export class Listener {
         await this.#link.connect();
         await this.#probe();
         failures = 0;
-        await this.#rest(jittered(this.#options.probeMs));
+        await this.#restWhileHearing();
       } catch (error) {
         if (this.#closed) return;
         this.#options.onEvent({ type: 'call:failed', call: 'listen', error });
@@ -111,17 +151,23 @@ export class Listener {
   async #listen(connection: pg.Client): Promise<void> {
     connection.on('notification', ({ payload }) => this.#receive(payload ?? ''));
     await connection.query(`listen ${CHANNEL}`);
-    this.#listening = true;
     this.#options.onEvent({ type: 'listener:connected' });
     // What was announced while nobody listened is found by looking.
-    this.#options.onReady(undefined);
+    this.#options.onReady(undefined, true);
     this.#options.onCancel();
   }
 
   #receive(payload: string): void {
-    const [kind, id] = payload.split(':');
-    if (kind === 'ready') this.#options.onReady(Number(id));
-    else if (id !== this.#options.workerId) return;
+    const isFirst = this.#heardAt === undefined;
+    this.#heardAt = performance.now();
+    // From now on it can doze.
+    if (isFirst) this.#options.onReady(undefined, true);
+
+    const [kind, id, bucket] = payload.split(':');
+    if (kind === 'ready') {
+      const isTold = bucket === undefined || Number(bucket) === this.#bucket;
+      this.#options.onReady(Number(id), isTold);
+    } else if (id !== this.#options.workerId) return;
     else if (kind === 'cancel') this.#options.onCancel();
     else if (kind === 'probe') this.#heardProbe?.();
   }
@@ -138,11 +184,23 @@ export class Listener {
         `probe:${this.#options.workerId}`,
       ]);
       const deaf = !(await heard) && !this.#closed;
+      if (deaf) this.#heardAt = undefined;
       if (deaf && !this.#deaf) this.#options.onEvent({ type: 'listener:deaf' });
       this.#deaf = deaf;
     } finally {
       clearTimeout(timer);
       this.#heardProbe = undefined;
+    }
+  }
+
+  /** Rests until nothing was heard for a time: whatever is heard, the probes of others too, shows that all is well. */
+  async #restWhileHearing(): Promise<void> {
+    const probeMs = jittered(this.#options.probeMs);
+    await this.#rest(probeMs);
+    while (this.#heardAt !== undefined && !this.#closed) {
+      const leftMs = this.#heardAt + probeMs - performance.now();
+      if (leftMs < 5) return;
+      await this.#rest(leftMs);
     }
   }
 

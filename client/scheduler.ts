@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type pg from 'pg';
+import { Arrivals } from './arrivals.ts';
 import { Client } from './client.ts';
 import { after, backoffMs, type Instant, jittered, msUntil, now } from './clock.ts';
 import { isPassing, LeaseholdError } from './errors.ts';
@@ -18,8 +19,17 @@ import { ThreadRunner, Threads } from './thread-runner.ts';
 import type { AnyQueues, QueueTypes } from './types.ts';
 import { VERSION } from './version.ts';
 
-/** How soon after the beginning of a doze to look again. */
+/** How soon after jobs begin to be announced to look for those that just were not. */
 const EARLY_LOOK_MS = 25;
+
+/** Jobs that come more often one by one are looked for: being told of each costs more. */
+const OFTEN_MS = 5;
+
+/** Between two looks of the one that watches, so that nobody need be woken. */
+const WATCH_MS = 4;
+
+/** For how long a full scheduler may stay the one to be woken: slots of short handlers are free again at once. */
+const FULL_MS = 2;
 
 /** Most jobs that lease_jobs gives at once. */
 const MAX_LEASES = 10_000;
@@ -57,6 +67,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #listener: Listener | undefined;
 
   readonly #invocations: Invocations;
+  readonly #arrivals = new Arrivals();
   readonly #wake = new Signal();
   #queueIds = new Set<number>();
   /** When the database was last told that this worker is there. */
@@ -124,10 +135,14 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
             deadlineMs,
             pace,
             onEvent,
-            onReady: (queueId) => {
-              if (queueId !== undefined && !this.#queueIds.has(queueId)) return;
-              this.#listener?.rise();
-              this.#wake.fire();
+            onReady: (queueId, isTold) => {
+              if (queueId !== undefined) {
+                if (!this.#queueIds.has(queueId)) return;
+                this.#arrivals.came();
+              }
+              if (!isTold) return;
+              if (this.#invocations.wanted > 0 || this.#listener?.dozing) this.#wake.fire();
+              else this.#listener?.passOn();
             },
             onCancel: () => this.#heart.beatNow(),
           });
@@ -186,18 +201,47 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     while (!this.#stopping.signal.aborted) {
       const wanted = Math.min(this.#invocations.wanted, MAX_LEASES);
       if (wanted <= 0) {
-        this.#listener?.rise();
-        await this.#invocations.slotFreed.wait();
-        // Handlers that end in the same turn make room together.
-        await new Promise(setImmediate);
+        await this.#waitForSlot();
         continue;
       }
       const jobs = await this.#lease(wanted, turn++);
-      if (jobs.length === wanted || (await this.#listener?.doze())) continue;
-      // An enqueue that was under way when the doze began announces nothing: one early look for it.
-      const early = (this.#listener?.dozingForMs ?? Infinity) < EARLY_LOOK_MS;
-      await this.#wake.wait(early ? EARLY_LOOK_MS : jittered(this.#timing.pollMs));
+      if (jobs.length === 0) this.#arrivals.foundNone();
+      else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
+      if (jobs.length < wanted) await this.#waitForJobs();
     }
+  }
+
+  async #waitForSlot(): Promise<void> {
+    const { slotFreed } = this.#invocations;
+    const since = performance.now();
+    await slotFreed.wait(FULL_MS);
+    if (this.#invocations.wanted <= 0 && performance.now() - since >= FULL_MS) {
+      this.#listener?.rise();
+      await slotFreed.wait();
+    }
+    // Handlers that end in the same turn make room together.
+    await new Promise(setImmediate);
+  }
+
+  /** Waits until it is worth looking again. */
+  async #waitForJobs(): Promise<void> {
+    const pollMs = jittered(this.#timing.pollMs);
+    const listener = this.#listener;
+    if (listener === undefined) return this.#wake.wait(pollMs);
+    // What became ready just before was not announced: one more look.
+    if (await listener.doze()) return;
+    if (listener.watching && this.#arrivals.haveStopped) return listener.unwatch();
+    if (listener.watching || (this.#comeOften && (await listener.watch()))) {
+      return this.#wake.wait(WATCH_MS);
+    }
+    // An enqueue that was under way before announces nothing: one early look for it.
+    const early = listener.dozing && listener.toldForMs < EARLY_LOOK_MS;
+    return this.#wake.wait(early ? EARLY_LOOK_MS : pollMs);
+  }
+
+  /** Commits that announce jobs wait for each other: with this many they hardly do anything else. */
+  get #comeOften(): boolean {
+    return this.#arrivals.gapMs < Math.max(OFTEN_MS, 2 * this.#invocations.tempo.leaseMs);
   }
 
   /** Leases and starts jobs. Every turn another queue comes first, so that none starves the others. */
@@ -279,7 +323,11 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       pid: process.pid,
       clientVersion: VERSION,
     });
-    this.#queueIds = new Set(ids.filter((id) => id !== undefined));
+    const queueIds = new Set(ids.filter((id) => id !== undefined));
+    const areNew = [...queueIds].some((id) => !this.#queueIds.has(id));
+    this.#queueIds = queueIds;
+    // A queue that was made anew is not the one that is dozed on.
+    if (areNew) this.#listener?.rise();
     this.#registeredAt = sentAt;
   }
 

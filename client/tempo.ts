@@ -34,6 +34,11 @@ export class Tempo {
     this.#leaseMs = average(this.#leaseMs, ms);
   }
 
+  /** How long a lease_jobs call takes, on average of late. */
+  get leaseMs(): number {
+    return this.#leaseMs;
+  }
+
   /** How many jobs a slot can start while a lease_jobs call is under way, besides the first. */
   get ahead(): number {
     const turns = this.#leaseMs / this.#handlerMs;

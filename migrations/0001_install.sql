@@ -1248,15 +1248,37 @@ $$;
 -- end sql/internal/_settled.sql
 
 -- begin sql/internal/_doze_class.sql
--- The first half of the advisory lock keys that say who dozes on which queue. Anybody may take such a
--- lock: then hints are sent that nobody needs, or a session polls.
+-- The first half of the advisory lock keys that say who dozes on which queue: this for the first bucket of
+-- sessions, the numbers after it for the others. Anybody may take such a lock: then hints are sent that
+-- nobody needs, or a session polls.
 create or replace function leasehold._doze_class()
   returns integer
   language sql
   immutable
   parallel safe
-return 1281320773;
+return 1281320784;
 -- end sql/internal/_doze_class.sql
+
+-- begin sql/internal/_watch_class.sql
+-- The first half of the advisory lock keys that say who watches which queue. Anybody may take such a lock:
+-- then nobody is woken, and all poll.
+create or replace function leasehold._watch_class()
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return 1281320775;
+-- end sql/internal/_watch_class.sql
+
+-- begin sql/internal/_buckets.sql
+-- Among how many buckets the sessions that doze are divided, so that a job wakes few of them.
+create or replace function leasehold._buckets()
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return 8;
+-- end sql/internal/_buckets.sql
 
 -- begin sql/internal/_enqueue_class.sql
 -- The first half of the advisory lock keys that say which ids a transaction may still commit. Anybody
@@ -1388,25 +1410,47 @@ $$;
 -- end sql/internal/_line.sql
 
 -- begin sql/internal/_wake.sql
--- Tells sessions that doze that a queue has ready jobs. A hint: losing it costs a poll interval.
--- A commit that carries NOTIFY waits for every other such commit, so nobody is told who is awake; and
--- a full notification queue would fail the caller, so nothing is sent while it fills.
-create or replace function leasehold._wake(p_queue_ids integer[])
+-- Tells sessions that doze that a queue has ready jobs: one session or a few for each job, of one bucket of
+-- them; all where there are many jobs. A hint: losing it costs a poll interval. A commit that carries
+-- NOTIFY waits for every other such commit, so nobody is told who is awake, and nobody at all while somebody
+-- watches the queue; and a full notification queue would fail the caller, so nothing is sent while it fills.
+create or replace function leasehold._wake(
+  p_queue_ids integer[] -- one for each job
+)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_queue_id integer;
+  v_jobs bigint;
+  v_buckets integer[];
 begin
-  for v_queue_id in
-    select distinct queue_id from unnest(p_queue_ids) as queue_id limit 100
+  for v_queue_id, v_jobs in
+    select queue_id, count(*) from unnest(p_queue_ids) as queue_id group by queue_id limit 100
   loop
-    -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
-    if pg_try_advisory_lock(leasehold._doze_class(), v_queue_id) then
-      perform pg_advisory_unlock(leasehold._doze_class(), v_queue_id);
-    elsif pg_notification_queue_usage() < 0.5 then
+    -- Who watches holds this lock whole: it cannot be shared.
+    continue when not pg_try_advisory_lock_shared(leasehold._watch_class(), v_queue_id);
+    perform pg_advisory_unlock_shared(leasehold._watch_class(), v_queue_id);
+
+    -- Who dozes holds a bucket's lock shared: it cannot be had whole. It is held for no longer than this.
+    v_buckets := array(
+      select bucket
+      from generate_series(0, leasehold._buckets() - 1) as bucket
+      where not case
+        when pg_try_advisory_lock(leasehold._doze_class() + bucket, v_queue_id)
+          then pg_advisory_unlock(leasehold._doze_class() + bucket, v_queue_id)
+        else false
+      end
+      order by random()
+      limit v_jobs
+    );
+    continue when v_buckets = '{}' or pg_notification_queue_usage() >= 0.5;
+    if v_jobs >= leasehold._buckets() then
       perform pg_notify('leasehold', 'ready:' || v_queue_id);
+    else
+      perform pg_notify('leasehold', 'ready:' || v_queue_id || ':' || bucket)
+      from unnest(v_buckets) as bucket;
     end if;
   end loop;
 end;
@@ -1470,6 +1514,7 @@ declare
   v_claimed boolean;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
+  v_ready integer;
 begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
@@ -1562,8 +1607,11 @@ begin
   from item
   where item.due_at <= v_now;
 
-  if found then
-    perform leasehold._wake(array[v_queue.queue_id]);
+  get diagnostics v_ready = row_count;
+  if v_ready > 0 then
+    perform leasehold._wake(
+      array_fill(v_queue.queue_id, array[least(v_ready, leasehold._buckets())])
+    );
   end if;
   return v_job_ids;
 end;
@@ -2279,7 +2327,9 @@ begin
   set paused_at = null
   where queue.name = p_queue;
 
-  perform leasehold._wake(array[(leasehold._queue(p_queue)).queue_id]);
+  perform leasehold._wake(
+    array_fill((leasehold._queue(p_queue)).queue_id, array[leasehold._buckets()])
+  );
 end;
 $$;
 
@@ -2751,33 +2801,38 @@ Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$do
 
 -- begin sql/functions/doze.sql
 create or replace function leasehold.doze(p_queues text[])
-  returns void
+  returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_bucket integer := pg_backend_pid() % leasehold._buckets();
 begin
   perform leasehold._require_list('queues', p_queues);
 
   -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
   perform
-    pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
-    or pg_try_advisory_lock_shared(leasehold._doze_class(), queue.queue_id)
+    pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, queue.queue_id)
+    or pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, queue.queue_id)
   from leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
+  return v_bucket;
 end;
 $$;
 
 comment on function leasehold.doze(text[]) is
-$doc$Says that this session has nothing to do and wants to be woken: from now on a job that becomes ready in one
-of the queues is announced on the channel "leasehold", as "ready:" and the queue's id.
+$doc$Says that this session has slots free and wants to be woken: from now on jobs that become ready in one
+of the queues are announced on the channel "leasehold", as "ready:", the queue's id, and where few jobs are
+meant another ":" and a bucket: of the sessions that doze, only those of that bucket need look.
 
 p_queues  the queues; those that do not exist are left out
 
+Returns the bucket of this session.
 LISTEN first, then doze, then look for jobs once more, then wait, but never without a poll: what became
-ready in a transaction that was under way is not announced. rise ends it, and so does the end of the session,
-on which it holds an advisory lock a queue.
+ready in a transaction that was under way is not announced. Who has no slot free any more must rise, or
+keeps the announcement from others. So does the end of the session, on which it holds an advisory lock a queue.
 Raises 22023.$doc$;
 -- end sql/functions/doze.sql
 
@@ -2790,23 +2845,113 @@ create or replace function leasehold.rise(p_queues text[])
   -- A queue that was created meanwhile is not held: PostgreSQL warns of that, and it does not matter.
   set client_min_messages = error
 as $$
+declare
+  v_bucket integer := pg_backend_pid() % leasehold._buckets();
+  v_queue_ids integer[];
 begin
   perform leasehold._require_list('queues', p_queues);
 
-  perform pg_advisory_unlock_shared(leasehold._doze_class(), queue.queue_id)
+  v_queue_ids := array(
+    select queue.queue_id
+    from leasehold.queue as queue
+    where queue.name = any (p_queues)
+      and queue.dropped_at is null
+  );
+  perform pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
+  from unnest(v_queue_ids) as queue_id;
+
+  -- What was announced to this session alone is for others now.
+  if current_setting('transaction_read_only') = 'off' then
+    perform leasehold._wake(array(
+      select queue_id from unnest(v_queue_ids) as queue_id where leasehold._line(queue_id) is not null
+    ));
+  end if;
+end;
+$$;
+
+comment on function leasehold.rise(text[]) is
+$doc$Says that this session has no slots free and wants no announcements any more. Ready jobs that are left are
+announced to another session.
+
+p_queues  the queues that doze was called with
+
+Every doze takes one rise. To be called, too, when an announcement comes that nobody here can follow.
+Raises 22023.$doc$;
+-- end sql/functions/rise.sql
+
+-- begin sql/functions/watch.sql
+create or replace function leasehold.watch(p_queues text[])
+  returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue_id integer;
+  v_watched integer[] := '{}';
+begin
+  perform leasehold._require_list('queues', p_queues);
+
+  for v_queue_id in
+    select queue.queue_id
+    from leasehold.queue as queue
+    where queue.name = any (p_queues)
+      and queue.dropped_at is null
+  loop
+    -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
+    if pg_try_advisory_lock(leasehold._watch_class(), v_queue_id)
+      or pg_try_advisory_lock(leasehold._watch_class(), v_queue_id)
+    then
+      v_watched := v_watched || v_queue_id;
+    else
+      perform pg_advisory_unlock(leasehold._watch_class(), queue_id)
+      from unnest(v_watched) as queue_id;
+      return false;
+    end if;
+  end loop;
+  return true;
+end;
+$$;
+
+comment on function leasehold.watch(text[]) is
+$doc$Says that this session looks for jobs every few milliseconds, so that nobody need be woken: where many jobs
+come one by one, announcing each costs more than looking.
+
+p_queues  the queues; those that do not exist are left out
+
+Returns whether it does: false where another session watches one of the queues, and then nothing has changed.
+Nothing is announced meanwhile, so who cannot look any more must call unwatch, and look once more. It ends with the
+session, too, on which it holds an advisory lock a queue.
+Raises 22023.$doc$;
+-- end sql/functions/watch.sql
+
+-- begin sql/functions/unwatch.sql
+create or replace function leasehold.unwatch(p_queues text[])
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  -- A queue that was created meanwhile is not held: PostgreSQL warns of that, and it does not matter.
+  set client_min_messages = error
+as $$
+begin
+  perform leasehold._require_list('queues', p_queues);
+
+  perform pg_advisory_unlock(leasehold._watch_class(), queue.queue_id)
   from leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
 end;
 $$;
 
-comment on function leasehold.rise(text[]) is
-$doc$Says that this session is awake and wants no announcements any more.
+comment on function leasehold.unwatch(text[]) is
+$doc$Says that this session does not look for jobs all the time any more: who dozes is woken again.
 
-p_queues  the queues that doze was called with
+p_queues  the queues that watch was called with
 
-Every doze takes one rise. Raises 22023.$doc$;
--- end sql/functions/rise.sql
+Every watch that returned true takes one unwatch. What became ready before was announced to nobody: look once more.
+Raises 22023.$doc$;
+-- end sql/functions/unwatch.sql
 
 -- begin sql/functions/lease_jobs.sql
 create or replace function leasehold.lease_jobs(
@@ -3785,6 +3930,7 @@ create or replace function leasehold.redrive(
 as $$
 declare
   v_queue leasehold.queue;
+  v_redriven integer;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 10000);
@@ -3834,10 +3980,11 @@ begin
   from risen
   returning job_id;
 
-  if found then
+  get diagnostics v_redriven = row_count;
+  if v_redriven > 0 then
     perform leasehold._wake(array_remove(
       array(select job.queue_id from leasehold.job as job where job.job_id = any (p_job_ids))
-        || v_queue.queue_id,
+        || array_fill(v_queue.queue_id, array[v_redriven]),
       null
     ));
   end if;

@@ -59,6 +59,8 @@
 \ir internal/_settled.sql
 -- Group: internal: move jobs
 \ir internal/_doze_class.sql
+\ir internal/_watch_class.sql
+\ir internal/_buckets.sql
 \ir internal/_enqueue_class.sql
 \ir internal/_claim_ids.sql
 \ir internal/_advance_mark.sql
@@ -93,6 +95,8 @@
 \ir functions/retire_worker.sql
 \ir functions/doze.sql
 \ir functions/rise.sql
+\ir functions/watch.sql
+\ir functions/unwatch.sql
 \ir functions/lease_jobs.sql
 \ir functions/heartbeat.sql
 \ir functions/heartbeat_many.sql

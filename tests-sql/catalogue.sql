@@ -185,12 +185,12 @@ select is_empty(
 select is_empty(
   $$select signature from function
     where code ~* '\m_wake\M'
-      and name not in ('_enqueue', 'resume_queue', 'release', 'redrive', 'promote_due', 'reap_expired')$$,
+      and name not in ('_enqueue', 'resume_queue', 'release', 'redrive', 'promote_due', 'reap_expired', 'rise')$$,
   'heartbeat, complete and fail wake nobody (hazard N1)'
 );
 select is_empty(
   $$select signature from function
-    where code ~* '\m(pg_advisory|pg_try_advisory)' and name not in ('_wake', 'doze', 'rise', '_claim_ids')$$,
+    where code ~* '\m(pg_advisory|pg_try_advisory)' and name not in ('_wake', 'doze', 'rise', 'watch', 'unwatch', '_claim_ids')$$,
   'advisory locks, which anybody may take, decide about nothing but hints, and how far to look (hazard K3)'
 );
 select is_empty(

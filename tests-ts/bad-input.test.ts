@@ -410,6 +410,8 @@ const CORPUS: readonly Corpus[] = [
       register_worker: 'select leasehold.register_worker(gen_random_uuid(), $1)',
       doze: 'select leasehold.doze($1)',
       rise: 'select leasehold.rise($1)',
+      watch: 'select leasehold.watch($1)',
+      unwatch: 'select leasehold.unwatch($1)',
     },
     values: [
       [null, '22023'],
@@ -619,11 +621,22 @@ const EVERY: Readonly<Record<string, Call>> = {
   resume_queue: `select leasehold.resume_queue('work')`,
   retire_worker: `select leasehold.retire_worker(leasehold_test.worker_id('a'))`,
   rise: `select leasehold.rise(array['work'])`,
+  watch: `select leasehold.watch(array['work'])`,
+  unwatch: `select leasehold.unwatch(array['work'])`,
   schema_version: 'select leasehold.schema_version()',
   tick: 'select leasehold.tick()',
 };
 
-const READERS = ['doze', 'job', 'peek', 'queue_stats', 'rise', 'schema_version'];
+const READERS = [
+  'doze',
+  'job',
+  'peek',
+  'queue_stats',
+  'rise',
+  'schema_version',
+  'unwatch',
+  'watch',
+];
 const ANY_LEVEL = [
   ...READERS,
   'create_queue',

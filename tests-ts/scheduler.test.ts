@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Client, type Context, type Job, LeaseholdError, Scheduler } from '../client/index.ts';
@@ -46,6 +47,31 @@ async function connectionsOf(applicationName: string): Promise<number> {
     [applicationName],
   );
   return rows[0]?.count ?? Number.NaN;
+}
+
+/** Sessions that hold the advisory lock of those that doze on a queue, or of the one that watches it. */
+async function locks(queue: string, what: 'doze' | 'watch'): Promise<number> {
+  const { rows } = await pool.query<{ count: number }>(
+    `select count(*)::int4 as count
+     from pg_locks as held
+     join leasehold.queue as queue on queue.queue_id = held.objid::int4
+     where held.locktype = 'advisory'
+       and held.database = (select oid from pg_database where datname = current_database())
+       and queue.name = $1
+       and case $2
+         when 'watch' then
+           held.classid::int4 = leasehold._watch_class() and held.mode = 'ExclusiveLock'
+         else
+           held.classid::int4 - leasehold._doze_class() between 0 and leasehold._buckets() - 1
+           and held.mode = 'ShareLock'
+       end`,
+    [queue, what],
+  );
+  return rows[0]?.count ?? Number.NaN;
+}
+
+async function untilDozing(queue: string, sessions: number): Promise<void> {
+  await until(async () => (await locks(queue, 'doze')) === sessions);
 }
 
 /** A database of an old encoding, with the schema. */
@@ -933,6 +959,63 @@ describe('finding jobs', () => {
     await scheduler.settled(id);
     expect(performance.now() - sentAt).toBeGreaterThan(490);
     expect(performance.now() - sentAt).toBeLessThan(10_000);
+  });
+
+  test('a job announced to a scheduler that has just taken another goes to the next one', async () => {
+    const queue = await createQueue();
+    let gate = new Gate();
+    await Promise.all(
+      Array.from({ length: 3 }, async () => {
+        const scheduler = await startRecorded({
+          connection: url,
+          concurrency: 1,
+          pollMs: 3_600_000,
+          maintenanceMs: 0,
+          handlers: { [queue]: () => gate.pass() },
+        });
+        await scheduler.event('listener:connected');
+      }),
+    );
+    for (let round = 0; round < 10; round++) {
+      await untilDozing(queue, 3);
+      gate = new Gate();
+      await Promise.all(Array.from({ length: 3 }, () => client.enqueue(queue, round)));
+      await until(() => gate.reached === 3);
+      gate.open();
+      await until(async () => (await client.queueStats(queue))[0]?.leased === 0);
+    }
+  });
+
+  test('jobs that come all the time are looked for and not announced, and none is missed', async () => {
+    const queue = await createQueue();
+    const schedulers = await Promise.all(
+      Array.from({ length: 3 }, () =>
+        startRecorded({
+          connection: url,
+          concurrency: 4,
+          pollMs: 3_600_000,
+          maintenanceMs: 0,
+          handlers: { [queue]: ({ payload }) => sleep(payload as number) },
+        }),
+      ),
+    );
+    const ids: string[] = [];
+    let watched = 0;
+    for (let burst = 0; burst < 4; burst++) {
+      await untilDozing(queue, schedulers.length);
+      const stopAt = performance.now() + 400;
+      const producer = async (): Promise<void> => {
+        while (performance.now() < stopAt) {
+          ids.push(await client.enqueue(queue, Math.round(Math.random() * 8)));
+        }
+      };
+      const watching = until(async () => (await locks(queue, 'watch')) > 0).then(() => watched++);
+      await Promise.all([producer(), producer(), producer(), watching]);
+    }
+    expect(watched).toBe(4);
+    await until(async () => (await client.queueStats(queue))[0]?.completed === ids.length);
+    await untilDozing(queue, schedulers.length);
+    await until(async () => (await locks(queue, 'watch')) === 0);
   });
 
   test('a queue that is resumed wakes the scheduler', async () => {

@@ -10,6 +10,7 @@ create or replace function leasehold.redrive(
 as $$
 declare
   v_queue leasehold.queue;
+  v_redriven integer;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 10000);
@@ -59,10 +60,11 @@ begin
   from risen
   returning job_id;
 
-  if found then
+  get diagnostics v_redriven = row_count;
+  if v_redriven > 0 then
     perform leasehold._wake(array_remove(
       array(select job.queue_id from leasehold.job as job where job.job_id = any (p_job_ids))
-        || v_queue.queue_id,
+        || array_fill(v_queue.queue_id, array[v_redriven]),
       null
     ));
   end if;

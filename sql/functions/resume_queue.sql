@@ -11,7 +11,9 @@ begin
   set paused_at = null
   where queue.name = p_queue;
 
-  perform leasehold._wake(array[(leasehold._queue(p_queue)).queue_id]);
+  perform leasehold._wake(
+    array_fill((leasehold._queue(p_queue)).queue_id, array[leasehold._buckets()])
+  );
 end;
 $$;
 

@@ -6,19 +6,35 @@ create or replace function leasehold.rise(p_queues text[])
   -- A queue that was created meanwhile is not held: PostgreSQL warns of that, and it does not matter.
   set client_min_messages = error
 as $$
+declare
+  v_bucket integer := pg_backend_pid() % leasehold._buckets();
+  v_queue_ids integer[];
 begin
   perform leasehold._require_list('queues', p_queues);
 
-  perform pg_advisory_unlock_shared(leasehold._doze_class(), queue.queue_id)
-  from leasehold.queue as queue
-  where queue.name = any (p_queues)
-    and queue.dropped_at is null;
+  v_queue_ids := array(
+    select queue.queue_id
+    from leasehold.queue as queue
+    where queue.name = any (p_queues)
+      and queue.dropped_at is null
+  );
+  perform pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
+  from unnest(v_queue_ids) as queue_id;
+
+  -- What was announced to this session alone is for others now.
+  if current_setting('transaction_read_only') = 'off' then
+    perform leasehold._wake(array(
+      select queue_id from unnest(v_queue_ids) as queue_id where leasehold._line(queue_id) is not null
+    ));
+  end if;
 end;
 $$;
 
 comment on function leasehold.rise(text[]) is
-$doc$Says that this session is awake and wants no announcements any more.
+$doc$Says that this session has no slots free and wants no announcements any more. Ready jobs that are left are
+announced to another session.
 
 p_queues  the queues that doze was called with
 
-Every doze takes one rise. Raises 22023.$doc$;
+Every doze takes one rise. To be called, too, when an announcement comes that nobody here can follow.
+Raises 22023.$doc$;

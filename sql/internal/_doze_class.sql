@@ -1,8 +1,9 @@
--- The first half of the advisory lock keys that say who dozes on which queue. Anybody may take such a
--- lock: then hints are sent that nobody needs, or a session polls.
+-- The first half of the advisory lock keys that say who dozes on which queue: this for the first bucket of
+-- sessions, the numbers after it for the others. Anybody may take such a lock: then hints are sent that
+-- nobody needs, or a session polls.
 create or replace function leasehold._doze_class()
   returns integer
   language sql
   immutable
   parallel safe
-return 1281320773;
+return 1281320784;

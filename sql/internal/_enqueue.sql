@@ -15,6 +15,7 @@ declare
   v_claimed boolean;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
+  v_ready integer;
 begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
@@ -107,8 +108,11 @@ begin
   from item
   where item.due_at <= v_now;
 
-  if found then
-    perform leasehold._wake(array[v_queue.queue_id]);
+  get diagnostics v_ready = row_count;
+  if v_ready > 0 then
+    perform leasehold._wake(
+      array_fill(v_queue.queue_id, array[least(v_ready, leasehold._buckets())])
+    );
   end if;
   return v_job_ids;
 end;

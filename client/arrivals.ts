@@ -1,0 +1,36 @@
+/** Weight of the newest value in the moving average. */
+const WEIGHT = 0.2;
+
+/** A longer gap says no more than this one, and is forgotten as soon. */
+const MAX_GAP_MS = 100;
+
+/** So many looks in a row that found nothing say that jobs have stopped coming. */
+const QUIET_LOOKS = 4;
+
+/** How often jobs come one by one: as notifications tell, or as looks for them find. */
+export class Arrivals {
+  #gapMs = MAX_GAP_MS;
+  #lastAt = -Infinity;
+  #emptyLooks = 0;
+
+  came(jobs = 1): void {
+    this.#emptyLooks = 0;
+    const at = performance.now();
+    const gapMs = Math.min(at - this.#lastAt, MAX_GAP_MS) / jobs;
+    this.#gapMs += (gapMs - this.#gapMs) * WEIGHT;
+    this.#lastAt = at;
+  }
+
+  foundNone(): void {
+    this.#emptyLooks++;
+  }
+
+  /** Time between two jobs, on average of late. */
+  get gapMs(): number {
+    return this.#gapMs;
+  }
+
+  get haveStopped(): boolean {
+    return this.#emptyLooks >= QUIET_LOOKS;
+  }
+}

@@ -1,0 +1,7 @@
+-- Among how many buckets the sessions that doze are divided, so that a job wakes few of them.
+create or replace function leasehold._buckets()
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return 8;
