@@ -25,9 +25,9 @@ export class Arrivals {
     this.#emptyLooks++;
   }
 
-  /** Time between two jobs, on average of late. */
+  /** Time between two jobs, on average of late; more, if none has come for so long. */
   get gapMs(): number {
-    return this.#gapMs;
+    return Math.max(this.#gapMs, performance.now() - this.#lastAt);
   }
 
   get haveStopped(): boolean {

@@ -41,9 +41,12 @@ export interface SchedulerOptions<Q extends QueueTypes> {
   readonly renewDeadlineMs?: number;
   /** Longest time between two looks for jobs; the least is half of it. @default 1_000 */
   readonly pollMs?: number;
-  /** Longest time between two tests that notifications arrive. @default 30_000 */
+  /** Longest time without a notification before one is sent to see whether they arrive. @default 30_000 */
   readonly probeMs?: number;
-  /** Time between two rounds of maintenance (tick); 0: left to others. @default 1_000 */
+  /**
+   * Time between two rounds of maintenance (tick), up to ten times as long where there are more than four
+   * workers; 0: left to others. @default 1_000
+   */
   readonly maintenanceMs?: number;
   /** Shortest time between two calls that carry checkpoints. @default 1_000 */
   readonly checkpointMs?: number;

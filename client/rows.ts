@@ -43,7 +43,7 @@ export const QUEUE_STAT = `
   completed::float8, dead::float8, cancelled::float8, pruned::float8,
   ${ms('oldest_ready_age')} as oldest_ready_age_ms, workers::float8`;
 
-export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms`;
+export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms, workers`;
 
 /** A leased job whose payload is still text: parsed where it is worked on. */
 export interface UnparsedJob extends LeasedJob<string> {}
@@ -165,6 +165,7 @@ export function tickAnswer(row: Row): TickAnswer {
     promoted: number(row.promoted),
     pruned: number(row.pruned),
     nextDueInMs: optional(row.next_due_in_ms, number),
+    workers: number(row.workers),
   };
 }
 

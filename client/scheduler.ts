@@ -31,6 +31,12 @@ const WATCH_MS = 4;
 /** For how long a full scheduler may stay the one to be woken: slots of short handlers are free again at once. */
 const FULL_MS = 2;
 
+/** So many workers do all maintenance in time; where there are more, each does it less often. */
+const ENOUGH_TICKING = 4;
+
+/** How much less often at most: many may die at once. */
+const MAX_SHARE = 10;
+
 /** Most jobs that lease_jobs gives at once. */
 const MAX_LEASES = 10_000;
 
@@ -287,7 +293,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     }
   }
 
-  /** One round of maintenance, and the next when a scheduled job is due, a second later at most. */
+  /** One round of maintenance, and the next when a scheduled job is due, `maintenanceMs` later at most. */
   #maintainIn(ms: number): void {
     const { maintenanceMs } = this.#timing;
     if (maintenanceMs === 0 || this.#stopping.signal.aborted) return;
@@ -295,9 +301,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       let nextMs = jittered(maintenanceMs);
       try {
         await this.#sayIsBack();
-        const { promoted, reaped, nextDueInMs } = await this.#client.tick();
+        const { promoted, reaped, nextDueInMs, workers } = await this.#client.tick();
         if (promoted + reaped > 0) this.#wake.fire();
-        nextMs = Math.min(nextMs, Math.max(nextDueInMs ?? nextMs, 5));
+        const share = Math.max(1, workers / ENOUGH_TICKING);
+        nextMs *= Math.min(share, MAX_SHARE);
+        // Of many, a few are there the moment that a job is due.
+        if (Math.random() * share < 1)
+          nextMs = Math.min(nextMs, Math.max(nextDueInMs ?? nextMs, 5));
       } catch (error) {
         if (!this.#stopping.signal.aborted) {
           this.#emit({ type: 'call:failed', call: 'tick', error });

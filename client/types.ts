@@ -219,6 +219,8 @@ export interface TickAnswer {
   readonly pruned: number;
   /** Time until the next scheduled job is due; undefined: none is scheduled. */
   readonly nextDueInMs: number | undefined;
+  /** How many workers were seen within the last minute. */
+  readonly workers: number;
 }
 
 export interface WorkerInfo {

@@ -526,12 +526,14 @@ create type leasehold.tick_answer as (
   reaped integer,
   promoted integer,
   pruned integer,
-  next_due_in interval
+  next_due_in interval,
+  workers integer
 );
 
 comment on type leasehold.tick_answer is
 $doc$What one round of maintenance did. next_due_in is the span until the next scheduled job is due,
-zero where more waits already, null where none is scheduled.$doc$;
+zero where more waits already, null where none is scheduled. workers were seen within the last minute:
+where there are many, each need tick less often.$doc$;
 -- end sql/types/tick_answer.sql
 
 -- begin sql/types/_new_job.sql
@@ -4316,6 +4318,9 @@ begin
   from leasehold.scheduled as scheduled
   order by scheduled.run_at
   limit 1;
+  select count(*) into v_answer.workers
+  from leasehold.worker as worker
+  where worker.heartbeat_at > leasehold._now() - interval '1 minute';
   return v_answer;
 end;
 $$;
@@ -4324,7 +4329,7 @@ comment on function leasehold.tick() is
 $doc$One round of maintenance: promote_due always, reap_expired at most twice a second, prune once a minute,
 however many processes call it. Call it about once a second, from any process or pg_cron.
 
-Returns what it did, and the span until the next scheduled job is due.
+Returns what it did, the span until the next scheduled job is due, and how many workers there are to call it.
 Raises LH006 isolation_not_supported, LH007 read_only. Several at once do no harm; there is no leader.$doc$;
 -- end sql/functions/tick.sql
 

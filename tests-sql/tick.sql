@@ -1,11 +1,11 @@
 -- tick: one round of maintenance, however many processes ask for it.
 begin;
-select plan(12);
+select plan(13);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold.create_queue('work', p_keep_completed => '1 day');
 
 -- The first round does everything.
-select is(leasehold.tick(), row(0, 0, 0, null)::leasehold.tick_answer, 'tick of an idle database does nothing');
+select is(leasehold.tick(), row(0, 0, 0, null, 0)::leasehold.tick_answer, 'tick of an idle database does nothing');
 select is(
   (select array_agg((task, last_run_at = leasehold._now())::text order by task) from leasehold.upkeep), array['(dedup,t)', '(prune,t)', '(reap,t)'],
   'tick notes when it reaped and pruned'
@@ -16,7 +16,7 @@ select leasehold_test.start('short', '1 second');
 select leasehold.enqueue('work', '1', p_delay => '400 milliseconds');
 select leasehold.enqueue('work', '2', p_delay => '10 seconds');
 select leasehold_test.advance('400 milliseconds');
-select is(leasehold.tick(), row(0, 1, 0, '9.6 seconds')::leasehold.tick_answer, 'tick promotes always, and says when the next job is due');
+select is(leasehold.tick(), row(0, 1, 0, '9.6 seconds', 0)::leasehold.tick_answer, 'tick promotes always, and says when the next job is due');
 select leasehold_test.advance('99 milliseconds');
 update leasehold.lease set expires_at = leasehold._now();
 select is((leasehold.tick()).reaped, 0, 'tick does not reap twice within half a second');
@@ -48,6 +48,12 @@ select leasehold_test.advance('5 seconds');
 select is(
   (select (promoted, next_due_in)::text from leasehold.tick()), '(1000,00:00:00)', 'tick says zero where more jobs are due than it moved'
 );
+
+-- Who else may tick.
+select leasehold.register_worker(gen_random_uuid(), array['work']) from generate_series(1, 3);
+update leasehold.worker set heartbeat_at = leasehold._now() - interval '1 minute'
+where worker_id = (select worker_id from leasehold.worker limit 1);
+select is((leasehold.tick()).workers, 2, 'tick counts the workers that were seen within the last minute');
 
 select throws_ok(
   'set local transaction_read_only = on; select leasehold.tick()', 'LH007', null,

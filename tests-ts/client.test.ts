@@ -491,6 +491,7 @@ describe('look, repair and maintain', () => {
       reaped: expect.any(Number),
       pruned: expect.any(Number),
       nextDueInMs: expect.any(Number),
+      workers: expect.any(Number),
     });
     expect(answer.nextDueInMs).toBeGreaterThan(0);
     await client.cancel(later);

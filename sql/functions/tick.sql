@@ -23,6 +23,9 @@ begin
   from leasehold.scheduled as scheduled
   order by scheduled.run_at
   limit 1;
+  select count(*) into v_answer.workers
+  from leasehold.worker as worker
+  where worker.heartbeat_at > leasehold._now() - interval '1 minute';
   return v_answer;
 end;
 $$;
@@ -31,5 +34,5 @@ comment on function leasehold.tick() is
 $doc$One round of maintenance: promote_due always, reap_expired at most twice a second, prune once a minute,
 however many processes call it. Call it about once a second, from any process or pg_cron.
 
-Returns what it did, and the span until the next scheduled job is due.
+Returns what it did, the span until the next scheduled job is due, and how many workers there are to call it.
 Raises LH006 isolation_not_supported, LH007 read_only. Several at once do no harm; there is no leader.$doc$;
