@@ -14,6 +14,10 @@ export class Hand {
     this.#onOverdue = onOverdue;
   }
 
+  get size(): number {
+    return this.#waiting.length;
+  }
+
   keep(running: Running): void {
     this.#waiting.push({ running, since: performance.now() });
     this.#lookIn(MAX_WAIT_MS);

@@ -56,8 +56,11 @@ export class Invocations {
    * ones may be on their way still.
    */
   get wanted(): number {
-    const { concurrency } = this.#options.timing;
-    return concurrency * (1 + this.tempo.ahead) - this.#running.size;
+    const { ahead } = this.tempo;
+    const most = this.#options.timing.concurrency * (1 + ahead);
+    if (ahead === 0) return most - this.#running.size;
+    const begunOrWaiting = this.#working + this.#hand.size;
+    return Math.min(most - begunOrWaiting, 2 * most - this.#running.size);
   }
 
   /** Begins a job that was leased, or goes on with it where its handler still runs. */

@@ -17,7 +17,7 @@ export type HandlerOf<P, R, C = unknown> =
 
 /** Spans are whole milliseconds. */
 export interface SchedulerOptions<Q extends QueueTypes> {
-  /** The database. The scheduler opens at most three connections to it, whatever it runs. */
+  /** The database. The scheduler opens three connections to it, four where handlers end by the hundred. */
   readonly connection: string | pg.ClientConfig;
   /**
    * Where to LISTEN, if not there: past a transaction pooler, say. `false`: find jobs by polling only.

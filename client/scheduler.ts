@@ -20,7 +20,7 @@ import type { AnyQueues, QueueTypes } from './types.ts';
 import { VERSION } from './version.ts';
 
 /** How soon after jobs begin to be announced to look for those that just were not. */
-const EARLY_LOOK_MS = 25;
+const EARLY_LOOKS_MS = [25, 150];
 
 /** Jobs that come more often one by one are looked for: being told of each costs more. */
 const OFTEN_MS = 5;
@@ -67,6 +67,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
   readonly #workLink: Link;
   readonly #heartLink: Link;
+  /** Opened where short handlers complete in great batches. */
+  readonly #completeLink: Link;
   readonly #client: Client;
   readonly #heart: Heart;
   readonly #settler: Settler;
@@ -101,6 +103,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
     const pace = new Pace();
     this.#workLink = new Link({ connection, deadlineMs, pace, pipelined: true });
+    this.#completeLink = new Link({ connection, deadlineMs, pace });
     this.#heartLink = new Link({
       pace,
       // After an outage a worker has one lease length to show that it is still there.
@@ -110,7 +113,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       maxDeadlineMs: deadlineMs,
     });
     this.#client = Client.unchecked(this.#workLink);
-    this.#settler = new Settler(this.#client, () => this.#heart.idle(), onEvent);
+    this.#settler = new Settler({
+      client: this.#client,
+      completing: Client.unchecked(this.#completeLink),
+      areShort: () => this.#invocations.tempo.ahead > 0,
+      idle: () => this.#heart.idle(),
+      onEvent,
+    });
     this.#invocations = new Invocations({
       runners: this.#runners,
       settler: this.#settler,
@@ -240,9 +249,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     if (listener.watching || (this.#comeOften && (await listener.watch()))) {
       return this.#wake.wait(WATCH_MS);
     }
-    // An enqueue that was under way before announces nothing: one early look for it.
-    const early = listener.dozing && listener.toldForMs < EARLY_LOOK_MS;
-    return this.#wake.wait(early ? EARLY_LOOK_MS : pollMs);
+    // An enqueue that was under way before announces nothing: early looks for it.
+    const early = EARLY_LOOKS_MS.find((ms) => listener.dozing && listener.toldForMs < ms);
+    return this.#wake.wait(early === undefined ? pollMs : early - listener.toldForMs);
   }
 
   /** Commits that announce jobs wait for each other: with this many they hardly do anything else. */
@@ -360,6 +369,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     if (this.#loop !== undefined) await this.#client.retireWorker(this.workerId).catch(() => false);
     await Promise.all([
       this.#workLink.close(),
+      this.#completeLink.close(),
       this.#heartLink.close(),
       ...[...this.#runners.values()].map((runner) => runner.close()),
     ]);

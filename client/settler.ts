@@ -13,6 +13,23 @@ const MAX_BATCH = 1000;
 /** Time until another look at a lease that is held. */
 const BUSY_MS = 20;
 
+/** So many completions at once are worth a connection of their own: leasing goes on beside them. */
+const GREAT_BATCH = 50;
+
+/** For how long the connection for completions is left alone once it has failed. */
+const AVOID_MS = 30_000;
+
+export interface SettlerOptions {
+  readonly client: Client;
+  /** On a connection that nothing else uses, opened where short handlers complete in great batches. */
+  readonly completing: Client;
+  /** Whether handlers are short, so that great batches will go on. */
+  readonly areShort: () => boolean;
+  /** Resolves when no heartbeat is under way, which might carry an older checkpoint. */
+  readonly idle: () => Promise<void>;
+  readonly onEvent: (event: SchedulerEvent) => void;
+}
+
 interface Delivery {
   readonly running: Running;
   /** The lease that the outcome is said of, whatever lease the job has meanwhile. */
@@ -26,18 +43,14 @@ interface Delivery {
  * turn of the event loop goes together; what ends while a call is under way goes with the next.
  */
 export class Settler {
-  readonly #client: Client;
-  readonly #idle: () => Promise<void>;
-  readonly #onEvent: (event: SchedulerEvent) => void;
+  readonly #options: SettlerOptions;
+  #avoidUntil = 0;
   #waiting: Delivery[] = [];
   #pumping = false;
   readonly #closing = new AbortController();
 
-  /** `idle` resolves when no heartbeat is under way, which might carry an older checkpoint. */
-  constructor(client: Client, idle: () => Promise<void>, onEvent: (event: SchedulerEvent) => void) {
-    this.#client = client;
-    this.#idle = idle;
-    this.#onEvent = onEvent;
+  constructor(options: SettlerOptions) {
+    this.#options = options;
   }
 
   /** Resolves to the database's answer; to undefined where it can never be delivered, or on close. */
@@ -75,7 +88,7 @@ export class Settler {
     const unsaved = (running: Running): JsonText | undefined =>
       running.lost ? undefined : running.unsavedCheckpoint;
     if (!batch.some(({ running }) => unsaved(running))) return;
-    await this.#idle();
+    await this.#options.idle();
     const renewals = batch.flatMap(({ running }) => {
       const checkpoint = unsaved(running);
       return checkpoint ? [{ ...leaseOf(running), checkpoint, running }] : [];
@@ -83,14 +96,14 @@ export class Settler {
     if (renewals.length === 0) return;
     let answers: HeartbeatAnswer[] | undefined;
     try {
-      answers = await this.#repeat(() => this.#client.heartbeatMany(renewals));
+      answers = await this.#repeat(() => this.#options.client.heartbeatMany(renewals));
     } catch (error) {
       if (batch.length > 1) {
         // One of them is refused; alone, the others are saved.
         for (const delivery of batch) await this.#saveCheckpoints([delivery]);
         return;
       }
-      this.#onEvent({ type: 'call:failed', call: 'heartbeat', error });
+      this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
     }
     // A lease that is held just now, by the heart's own call say, was passed over.
     const busy = answers?.some(({ status }) => status === 'busy') === true;
@@ -115,7 +128,7 @@ export class Settler {
         return;
       }
       for (const { running, outcome, done } of batch) {
-        this.#onEvent({
+        this.#options.onEvent({
           type: 'outcome:undeliverable',
           ...reference(running),
           outcome: outcome.kind,
@@ -129,25 +142,37 @@ export class Settler {
   /** One call for outcomes of one kind. */
   async #call(batch: readonly Delivery[]): Promise<Settlement[]> {
     const first = batch[0];
-    if (first?.outcome.kind === 'complete') {
-      return this.#client.completeMany(
-        batch.map(({ lease, outcome }) => ({
-          ...lease,
-          result: outcome.kind === 'complete' ? outcome.result : undefined,
-        })),
+    if (first?.outcome.kind === 'complete') return this.#complete(batch);
+    if (first?.outcome.kind === 'fail') {
+      return this.#options.client.failMany(
+        batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })),
       );
     }
-    if (first?.outcome.kind === 'fail') {
-      return this.#client.failMany(batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })));
-    }
     return Promise.all(batch.map(({ lease, outcome }) => this.#callOne(lease, outcome)));
+  }
+
+  /** Nobody can lease a job that is being completed: unlike other outcomes it need not keep its place among the calls. */
+  async #complete(batch: readonly Delivery[]): Promise<Settlement[]> {
+    const { client, completing, areShort } = this.#options;
+    const areMany = batch.length >= GREAT_BATCH && areShort();
+    const apart = areMany && performance.now() >= this.#avoidUntil;
+    const completions = batch.map(({ lease, outcome }) => ({
+      ...lease,
+      result: outcome.kind === 'complete' ? outcome.result : undefined,
+    }));
+    try {
+      return await (apart ? completing : client).completeMany(completions);
+    } catch (error) {
+      if (apart) this.#avoidUntil = performance.now() + AVOID_MS;
+      throw error;
+    }
   }
 
   async #callOne({ jobId, token }: Lease, outcome: Outcome): Promise<Settlement> {
     try {
       return outcome.kind === 'dead_letter'
-        ? await this.#client.deadLetter(jobId, token, outcome.reason)
-        : await this.#client.release(jobId, token, {
+        ? await this.#options.client.deadLetter(jobId, token, outcome.reason)
+        : await this.#options.client.release(jobId, token, {
             delayMs: outcome.kind === 'release' ? outcome.delayMs : undefined,
           });
     } catch (error) {
@@ -165,7 +190,7 @@ export class Settler {
       } catch (error) {
         if (!isPassing(error)) throw error;
         if (this.#closing.signal.aborted) break;
-        this.#onEvent({ type: 'call:failed', call: 'settle', error });
+        this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
         await this.#sleep(backoffMs(tries));
       }
     }
