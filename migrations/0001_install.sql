@@ -1513,6 +1513,7 @@ declare
   v_now timestamptz;
   v_problem text;
   v_bytes integer;
+  v_are_keyed boolean;
   v_claimed boolean;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
@@ -1521,7 +1522,12 @@ begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
 
-  select problem.text into v_problem
+  -- All that must be known of all jobs, in one pass.
+  select
+    (array_agg(problem.text order by job.ordinality) filter (where problem.text is not null))[1],
+    max(greatest(octet_length(job.payload::text), octet_length(job.headers::text))),
+    bool_or(job.dedup_key is not null)
+  into v_problem, v_bytes, v_are_keyed
   from unnest(p_jobs) with ordinality as job
   cross join lateral (
     select case
@@ -1547,16 +1553,11 @@ begin
       when (job.time_to_live between interval '1 second' and interval '10 years') is false
         then 'time to live must be between 1 second and 10 years, got ' || job.time_to_live
     end as text
-  ) as problem
-  where problem.text is not null
-  order by job.ordinality
-  limit 1;
-  if found then
+  ) as problem;
+  if v_problem is not null then
     raise exception '%', v_problem using errcode = 'invalid_parameter_value';
   end if;
 
-  select max(greatest(octet_length(job.payload::text), octet_length(job.headers::text))) into v_bytes
-  from unnest(p_jobs) as job;
   if v_bytes > v_queue.max_payload_bytes then
     raise exception 'payload and headers must each be at most % bytes as text, got %',
       v_queue.max_payload_bytes, v_bytes
@@ -1570,7 +1571,7 @@ begin
   select array_agg(nextval('leasehold.job_job_id_seq')) into v_fresh_ids
   from generate_series(1, cardinality(p_jobs));
   v_job_ids := v_fresh_ids;
-  if exists (select from unnest(p_jobs) as job where job.dedup_key is not null) then
+  if v_are_keyed then
     v_job_ids := leasehold._deduplicate(v_queue.queue_id, p_jobs, v_fresh_ids, v_now);
   end if;
 
@@ -2559,24 +2560,24 @@ declare
     'max_failures', 'max_losses', 'max_runtime', 'time_to_live'
   ];
   v_jobs leasehold._new_job[];
+  v_are_jobs boolean;
   v_unknown text;
 begin
   if p_jobs is null or jsonb_typeof(p_jobs) <> 'array' then
     raise exception 'jobs must be an array of objects' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_number('number of jobs', jsonb_array_length(p_jobs), 0, 10000);
-  if exists (
-    select from jsonb_array_elements(p_jobs) as item
-    where jsonb_typeof(item) <> 'object' or not item ? 'payload'
-  ) then
+  select
+    bool_and(jsonb_typeof(item) = 'object' and item ? 'payload'),
+    min(case when jsonb_typeof(item) = 'object' and item - c_keys <> '{}' then item::text end)
+  into v_are_jobs, v_unknown
+  from jsonb_array_elements(p_jobs) as item;
+  if not v_are_jobs then
     raise exception 'every job must be an object with a payload'
       using errcode = 'invalid_parameter_value';
   end if;
-  select key into v_unknown
-  from jsonb_array_elements(p_jobs) as item
-  cross join lateral jsonb_object_keys(item - c_keys) as key
-  limit 1;
-  if found then
+  if v_unknown is not null then
+    select key into v_unknown from jsonb_object_keys(v_unknown::jsonb - c_keys) as key limit 1;
     raise exception 'unknown key "%" in a job', left(v_unknown, 255)
       using errcode = 'invalid_parameter_value',
         hint = 'Known are: ' || array_to_string(c_keys, ', ') || '.';
