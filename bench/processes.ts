@@ -13,8 +13,8 @@ const QUEUES = [1, 10, 100];
 /** Of every process: who starts another one has more to do, and changes nothing else. */
 const CONCURRENCY = 100;
 
-/** Jobs for each process of which the time does not count: new sessions must plan all they do. */
-const WARM_UP = 1_000;
+/** Jobs for each process of which the time does not count: its sessions must plan and Node compile all they do. */
+const WARM_UP = 5_000;
 
 /** Whether it costs throughput that there are more processes, or more queues. */
 export const processes: Benchmark = {
