@@ -80,7 +80,7 @@ async function setUp(
   const { process, url, admin } = contender;
   if (system === 'silent') {
     await admin.query(`
-      create or replace function leasehold._wake(p_queue_ids integer[])
+      create or replace function leasehold._wake(p_queue_id integer, p_jobs bigint default 1)
         returns void
         language plpgsql
         set search_path = pg_catalog, pg_temp
@@ -157,7 +157,7 @@ function dozers({ admin }: Installed): Promise<number> {
      join pg_database on pg_database.oid = pg_locks.database
      where pg_database.datname = current_database()
        and pg_locks.locktype = 'advisory'
-       and pg_locks.classid::integer - leasehold._doze_class() between 0 and leasehold._buckets() - 1
+       and pg_locks.classid::integer = leasehold._doze_class()
        and pg_locks.mode = 'ShareLock'`,
   );
 }

@@ -61,13 +61,16 @@
 \ir internal/_doze_class.sql
 \ir internal/_watch_class.sql
 \ir internal/_buckets.sql
+\ir internal/_bucket.sql
 \ir internal/_enqueue_class.sql
 \ir internal/_claim_ids.sql
 \ir internal/_advance_mark.sql
 \ir internal/_line.sql
 \ir internal/_wake.sql
 \ir internal/_deduplicate.sql
+\ir internal/_require_size.sql
 \ir internal/_enqueue.sql
+\ir internal/_enqueue_plain.sql
 \ir internal/_revive.sql
 \ir internal/_renew.sql
 \ir internal/_take.sql

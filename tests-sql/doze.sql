@@ -6,8 +6,8 @@ select leasehold.create_queue('loud');
 
 select lives_ok($$select leasehold.doze(array['loud', 'nowhere'])$$, 'doze leaves out queues that do not exist');
 select is(
-  (select count(*)::integer from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), 1,
-  'doze holds one advisory lock a queue'
+  (select count(*)::integer from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), 2,
+  'doze holds two advisory locks a queue'
 );
 select isnt_empty(
   $$select from pg_locks as held join leasehold.queue as queue on queue.queue_id = held.objid::integer

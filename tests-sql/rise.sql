@@ -7,7 +7,7 @@ select leasehold.doze(array['loud']);
 
 select leasehold.rise(array['loud']);
 select is(
-  (select count(*)::integer from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), 1,
+  (select count(*)::integer from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), 2,
   'rise ends one doze of two'
 );
 select leasehold.rise(array['loud']);

@@ -62,8 +62,7 @@ async function locks(queue: string, what: 'doze' | 'watch'): Promise<number> {
          when 'watch' then
            held.classid::int4 = leasehold._watch_class() and held.mode = 'ExclusiveLock'
          else
-           held.classid::int4 - leasehold._doze_class() between 0 and leasehold._buckets() - 1
-           and held.mode = 'ShareLock'
+           held.classid::int4 = leasehold._doze_class() and held.mode = 'ShareLock'
        end`,
     [queue, what],
   );

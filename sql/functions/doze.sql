@@ -5,15 +5,16 @@ create or replace function leasehold.doze(p_queues text[])
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_bucket integer := pg_backend_pid() % leasehold._buckets();
+  v_bucket integer := leasehold._bucket();
 begin
   perform leasehold._require_list('queues', p_queues);
 
   -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
   perform
-    pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, queue.queue_id)
-    or pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, queue.queue_id)
-  from leasehold.queue as queue
+    pg_try_advisory_lock_shared(class, queue.queue_id)
+    or pg_try_advisory_lock_shared(class, queue.queue_id)
+  from unnest(array[leasehold._doze_class() + v_bucket, leasehold._doze_class()]) as class
+  cross join leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
   return v_bucket;
@@ -30,5 +31,5 @@ p_queues  the queues; those that do not exist are left out
 Returns the bucket of this session.
 LISTEN first, then doze, then look for jobs once more, then wait, but never without a poll: what became
 ready in a transaction that was under way is not announced. Who has no slot free any more must rise, or
-keeps the announcement from others. So does the end of the session, on which it holds an advisory lock a queue.
+keeps the announcement from others. So does the end of the session, on which it holds two advisory locks a queue.
 Raises 22023.$doc$;

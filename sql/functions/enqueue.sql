@@ -18,6 +18,15 @@ create or replace function leasehold.enqueue(
   set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if p_payload is not null and p_priority = 5
+    and num_nonnulls(
+      p_run_at, p_delay, p_dedup_key, p_headers, p_max_failures, p_max_losses, p_max_runtime,
+      p_time_to_live
+    ) = 0
+  then
+    return (leasehold._enqueue_plain(p_queue, array[p_payload]))[1];
+  end if;
+
   return (leasehold._enqueue(p_queue, array[row(
     p_payload, p_headers, p_priority, p_run_at, p_delay, p_dedup_key, p_dedup_window,
     p_max_failures, p_max_losses, p_max_runtime, p_time_to_live

@@ -14,6 +14,8 @@ declare
   ];
   v_jobs leasehold._new_job[];
   v_are_jobs boolean;
+  v_are_plain boolean;
+  v_payloads jsonb[];
   v_unknown text;
 begin
   if p_jobs is null or jsonb_typeof(p_jobs) <> 'array' then
@@ -22,15 +24,22 @@ begin
   perform leasehold._require_number('number of jobs', jsonb_array_length(p_jobs), 0, 10000);
   select
     bool_and(jsonb_typeof(item) = 'object' and item ? 'payload'),
-    min(case when jsonb_typeof(item) = 'object' and item - c_keys <> '{}' then item::text end)
-  into v_are_jobs, v_unknown
+    bool_and(jsonb_typeof(item) = 'object' and item - 'payload' = '{}'),
+    array_agg(item -> 'payload')
+  into v_are_jobs, v_are_plain, v_payloads
   from jsonb_array_elements(p_jobs) as item;
   if not v_are_jobs then
     raise exception 'every job must be an object with a payload'
       using errcode = 'invalid_parameter_value';
   end if;
-  if v_unknown is not null then
-    select key into v_unknown from jsonb_object_keys(v_unknown::jsonb - c_keys) as key limit 1;
+  if v_are_plain then
+    return leasehold._enqueue_plain(p_queue, v_payloads);
+  end if;
+  select key into v_unknown
+  from jsonb_array_elements(p_jobs) as item
+  cross join lateral jsonb_object_keys(item - c_keys) as key
+  limit 1;
+  if found then
     raise exception 'unknown key "%" in a job', left(v_unknown, 255)
       using errcode = 'invalid_parameter_value',
         hint = 'Known are: ' || array_to_string(c_keys, ', ') || '.';

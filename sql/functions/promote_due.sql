@@ -39,7 +39,9 @@ begin
   )
   select array_agg(promoted.queue_id) into v_queue_ids from promoted;
 
-  perform leasehold._wake(v_queue_ids);
+  perform leasehold._wake(queue_id, count(*))
+  from unnest(v_queue_ids) as queue_id
+  group by queue_id;
   return coalesce(cardinality(v_queue_ids), 0);
 end;
 $$;

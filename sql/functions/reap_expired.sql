@@ -61,9 +61,10 @@ begin
   ) as verdict;
 
   perform leasehold._end_attempts(v_endings);
-  perform leasehold._wake(array(
-    select (held).queue_id from unnest(v_endings) where destination = 'ready'
-  ));
+  perform leasehold._wake((held).queue_id, count(*))
+  from unnest(v_endings)
+  where destination = 'ready'
+  group by (held).queue_id;
 
   v_expired := array(
     select ready.job_id

@@ -62,11 +62,13 @@ begin
 
   get diagnostics v_redriven = row_count;
   if v_redriven > 0 then
-    perform leasehold._wake(array_remove(
-      array(select job.queue_id from leasehold.job as job where job.job_id = any (p_job_ids))
-        || array_fill(v_queue.queue_id, array[v_redriven]),
-      null
-    ));
+    perform leasehold._wake(job.queue_id, count(*))
+    from leasehold.job as job
+    where job.job_id = any (p_job_ids)
+    group by job.queue_id;
+    if p_queue is not null then
+      perform leasehold._wake(v_queue.queue_id, v_redriven);
+    end if;
   end if;
 end;
 $$;

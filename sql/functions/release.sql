@@ -39,7 +39,7 @@ begin
   from leasehold._answer_endings(array[p_job_id], array[p_token], v_endings) as settlement;
 
   if v_settlement.status = 'released' and p_delay = interval '0' then
-    perform leasehold._wake(array[((v_endings[1]).held).queue_id]);
+    perform leasehold._wake(((v_endings[1]).held).queue_id);
   end if;
   return leasehold._settled(v_settlement);
 end;

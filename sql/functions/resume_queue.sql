@@ -11,9 +11,7 @@ begin
   set paused_at = null
   where queue.name = p_queue;
 
-  perform leasehold._wake(
-    array_fill((leasehold._queue(p_queue)).queue_id, array[leasehold._buckets()])
-  );
+  perform leasehold._wake((leasehold._queue(p_queue)).queue_id, leasehold._buckets());
 end;
 $$;
 

@@ -7,7 +7,7 @@ create or replace function leasehold.rise(p_queues text[])
   set client_min_messages = error
 as $$
 declare
-  v_bucket integer := pg_backend_pid() % leasehold._buckets();
+  v_bucket integer := leasehold._bucket();
   v_queue_ids integer[];
 begin
   perform leasehold._require_list('queues', p_queues);
@@ -18,14 +18,16 @@ begin
     where queue.name = any (p_queues)
       and queue.dropped_at is null
   );
-  perform pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
+  perform
+    pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
+    pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
   from unnest(v_queue_ids) as queue_id;
 
   -- What was announced to this session alone is for others now.
   if current_setting('transaction_read_only') = 'off' then
-    perform leasehold._wake(array(
-      select queue_id from unnest(v_queue_ids) as queue_id where leasehold._line(queue_id) is not null
-    ));
+    perform leasehold._wake(queue_id)
+    from unnest(v_queue_ids) as queue_id
+    where leasehold._line(queue_id) is not null;
   end if;
 end;
 $$;

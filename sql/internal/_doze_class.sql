@@ -1,5 +1,5 @@
--- The first half of the advisory lock keys that say who dozes on which queue: this for the first bucket of
--- sessions, the numbers after it for the others. Anybody may take such a lock: then hints are sent that
+-- The first half of the advisory lock keys that say who dozes on which queue: this for all sessions, the
+-- numbers after it for their buckets. Anybody may take such a lock: then hints are sent that
 -- nobody needs, or a session polls.
 create or replace function leasehold._doze_class()
   returns integer

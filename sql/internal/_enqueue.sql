@@ -1,4 +1,4 @@
--- The one way in. Checks every job before it writes the first; returns ids in the order given.
+-- The way in for jobs with options. Checks every job before it writes the first; returns ids in the order given.
 create or replace function leasehold._enqueue(
   p_queue text,
   p_jobs leasehold._new_job[]
@@ -6,6 +6,7 @@ create or replace function leasehold._enqueue(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_queue leasehold.queue;
@@ -57,12 +58,7 @@ begin
     raise exception '%', v_problem using errcode = 'invalid_parameter_value';
   end if;
 
-  if v_bytes > v_queue.max_payload_bytes then
-    raise exception 'payload and headers must each be at most % bytes as text, got %',
-      v_queue.max_payload_bytes, v_bytes
-      using errcode = 'LH008',
-        hint = 'Put large data into a store of its own and enqueue a reference to it.';
-  end if;
+  perform leasehold._require_size(v_queue, v_bytes);
 
   v_now := leasehold._now();
 
@@ -111,9 +107,7 @@ begin
 
   get diagnostics v_ready = row_count;
   if v_ready > 0 then
-    perform leasehold._wake(
-      array_fill(v_queue.queue_id, array[least(v_ready, leasehold._buckets())])
-    );
+    perform leasehold._wake(v_queue.queue_id, v_ready);
   end if;
   return v_job_ids;
 end;

@@ -138,10 +138,10 @@ create function leasehold_test.record_wakes()
   language plpgsql
 as $$
 begin
-  create or replace function leasehold._wake(p_queue_ids integer[])
+  create or replace function leasehold._wake(p_queue_id integer, p_jobs bigint default 1)
     returns void
     language sql
-    as 'insert into leasehold_test.woken select unnest($1)';
+    as 'insert into leasehold_test.woken values ($1)';
 end;
 $$;
 
