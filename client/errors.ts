@@ -101,7 +101,8 @@ export function isPassing(error: unknown): boolean {
   return !(error instanceof LeaseholdError) && !(error instanceof TypeError);
 }
 
-function sqlstateOf(error: unknown): string | undefined {
+/** The SQLSTATE of an error of the server. */
+export function sqlstateOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   // Node's own codes (ECONNRESET) have no five characters of this form.
   const { code } = error;

@@ -1,8 +1,9 @@
+import { createHash } from 'node:crypto';
 import { Socket } from 'node:net';
 import pg from 'pg';
 import type { Queryable } from './client.ts';
 import { backoffMs } from './clock.ts';
-import { LeaseholdError } from './errors.ts';
+import { LeaseholdError, sqlstateOf } from './errors.ts';
 
 export interface LinkOptions {
   readonly connection: pg.ClientConfig;
@@ -34,6 +35,7 @@ export interface LinkOptions {
 export class Link implements Queryable {
   readonly #options: LinkOptions;
   #connection: Promise<Connection> | undefined;
+  #prepares = true;
   /** Calls in a row that missed their deadline. */
   #misses = 0;
   /** Failed attempts to connect since the last that succeeded. */
@@ -55,7 +57,7 @@ export class Link implements Queryable {
   /** Rejects with `deadline_exceeded`, `stopped`, or the driver's error. */
   query(text: string, values: unknown[] = []): Promise<pg.QueryResult> {
     const call = (turn?: Promise<unknown>): Promise<pg.QueryResult> =>
-      this.#withDeadline((connection) => connection.client.query(text, values), turn);
+      this.#withDeadline(({ client }) => this.#run(client, text, values), turn);
     // Each has its own deadline, so none waits longer than those before it may take.
     const answer =
       this.#options.pipelined === true ? call(this.#last) : this.#last.then(() => call());
@@ -63,6 +65,22 @@ export class Link implements Queryable {
     this.#last = answer.catch(() => undefined);
     this.#seen = Promise.all([this.#last, before]).then(() => new Promise(setImmediate));
     return before.then(() => answer);
+  }
+
+  /**
+   * Statements are prepared once a connection, which saves the server a third of a call. Where a pooler in
+   * between gives every call another server, that fails before anything was done, and is done no more.
+   */
+  async #run(client: pg.Client, text: string, values: unknown[]): Promise<pg.QueryResult> {
+    if (this.#prepares) {
+      try {
+        return await client.query({ name: nameOf(text), text, values });
+      } catch (error) {
+        if (!UNPREPARED.includes(sqlstateOf(error) ?? '')) throw error;
+        this.#prepares = false;
+      }
+    }
+    return client.query(text, values);
   }
 
   /** Connects if there is no connection. */
@@ -180,6 +198,21 @@ export class Link implements Queryable {
     });
   }
 }
+
+/** The prepared statement is not there, is there already, or answers another type since the schema changed. */
+const UNPREPARED: readonly string[] = ['26000', '42P05', '0A000'];
+
+/** Of the text alone: whatever session a pooler gives, a name stands for one statement. */
+function nameOf(text: string): string {
+  let name = names.get(text);
+  if (name === undefined) {
+    name = `leasehold_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
+    names.set(text, name);
+  }
+  return name;
+}
+
+const names = new Map<string, string>();
 
 /** Keeps half a second between attempts to connect again. */
 export class Pace {

@@ -55,6 +55,56 @@ test('a link makes one connection, however many calls come at once', async () =>
   expect(proxy.connected).toBe(1);
 });
 
+/** What the server has prepared on the connection of a link. */
+async function prepared(link: Link): Promise<string[]> {
+  const { rows } = await link.query('select statement from pg_prepared_statements');
+  return rows.map(({ statement }) => statement);
+}
+
+for (const pipelined of [false, true]) {
+  const how = pipelined ? 'that is pipelined' : 'that is not pipelined';
+
+  test(`a link ${how} prepares a statement once a connection`, async () => {
+    const link = linkTo(url, { pipelined });
+    const twice = await Promise.all([1, 2].map((n) => link.query('select $1::int4 as n', [n])));
+    expect(twice.map(({ rows }) => rows[0].n)).toEqual([1, 2]);
+    expect(await prepared(link)).toContain('select $1::int4 as n');
+  });
+
+  test(`a link ${how} goes on without prepared statements where a pooler loses them`, async () => {
+    const link = linkTo(url, { pipelined });
+    await link.query('select 1 as n');
+    await link.query('deallocate all');
+    const several = await Promise.all([1, 2, 3].map(() => link.query('select 1 as n')));
+    expect(several.map(({ rows }) => rows)).toEqual([[{ n: 1 }], [{ n: 1 }], [{ n: 1 }]]);
+    await link.query('select 2 as n');
+    expect(await prepared(link)).toEqual([]);
+  });
+
+  test(`a link ${how} goes on where a pooler has its statement prepared already`, async () => {
+    const [one, other] = [linkTo(url), linkTo(url, { pipelined })];
+    await one.query('select $1::text as t', ['one']);
+    const { rows } = await one.query(
+      'select name from pg_prepared_statements where statement = $1',
+      ['select $1::text as t'],
+    );
+    await other.connect();
+    await other.query(`prepare ${rows[0].name}(text) as select 'another'`);
+    const answer = await other.query('select $1::text as t', ['other']);
+    expect(answer.rows).toEqual([{ t: 'other' }]);
+  });
+
+  test(`a link ${how} tells the error of a statement that cannot be prepared, each time`, async () => {
+    const link = linkTo(url, { pipelined });
+    const failing = () => link.query('select nothing_of_that_name()');
+    const failures = await Promise.allSettled([failing(), failing(), failing()]);
+    expect(failures).toMatchObject(
+      failures.map(() => ({ status: 'rejected', reason: { code: '42883' } })),
+    );
+    expect((await link.query('select 1 as n')).rows).toEqual([{ n: 1 }]);
+  });
+}
+
 test('a link goes on after an error of the server, over the same connection', async () => {
   const link = linkTo(url);
   const pid = await pidOf(link);

@@ -267,6 +267,8 @@ export class ProxiedConnection {
   readonly #watcher: Watcher;
   /** Statements whose answer has not ended, oldest first. */
   readonly #pending: Pending[] = [];
+  /** Texts of prepared statements by their names. */
+  readonly #prepared = new Map<string, string>();
   /** A statement of the extended protocol goes on until its Sync. */
   #inStatement = false;
   #used = false;
@@ -346,14 +348,19 @@ export class ProxiedConnection {
         if (this.#begins(cstring(message, 5)) === 'struck') return;
         this.#inStatement = false;
         break;
-      case PARSE:
+      case PARSE: {
         // The text comes after the name of the prepared statement.
-        if (
-          !this.#inStatement &&
-          this.#begins(cstring(message, message.indexOf(0, 5) + 1)) === 'struck'
-        )
-          return;
+        const text = cstring(message, message.indexOf(0, 5) + 1);
+        this.#prepared.set(cstring(message, 5), text);
+        if (!this.#inStatement && this.#begins(text) === 'struck') return;
         break;
+      }
+      case BIND: {
+        // One that was prepared before begins here; its name comes after that of the portal.
+        const text = this.#prepared.get(cstring(message, message.indexOf(0, 5) + 1)) ?? '';
+        if (!this.#inStatement && this.#begins(text) === 'struck') return;
+        break;
+      }
       case SYNC:
         this.#inStatement = false;
         break;
@@ -436,6 +443,7 @@ interface Pending {
 const STARTUP = 0;
 const QUERY = 0x51;
 const PARSE = 0x50;
+const BIND = 0x42;
 const SYNC = 0x53;
 const READY = 0x5a;
 const NOTIFICATION = 0x41;
