@@ -1541,7 +1541,6 @@ create or replace function leasehold._enqueue(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_queue leasehold.queue;
