@@ -12,9 +12,11 @@ const WORKERS = 100;
 /** Each with the polling and the number of slots it has by default. */
 const CONTENDERS = ['leasehold', 'graphile', 'pgboss'] as const;
 
-/** Until what is only done at the start is over: pools close what they do not need after ten seconds. */
+/**
+ * Until what is only done at the start is over: pools close what they do not need after ten seconds, and as
+ * late do idle sessions tell how much they did.
+ */
 const SETTLE_MS = 12_000;
-const QUICK_SETTLE_MS = 4_000;
 
 /** What workers ask of the server while there is nothing to do. */
 export const idle: Benchmark = {
@@ -22,10 +24,8 @@ export const idle: Benchmark = {
   work: `transactions a second, and the server's CPU time, of ${WORKERS} workers with nothing to do`,
   async run(context: BenchmarkContext): Promise<Outcome> {
     const rounds = context.quick ? 1 : 3;
-    const span: Span = context.quick
-      ? { settleMs: QUICK_SETTLE_MS, seconds: 10 }
-      : { settleMs: SETTLE_MS, seconds: 60 };
-    const sides = CONTENDERS.map((name) => idleSide(context, name, span));
+    const seconds = context.quick ? 6 : 60;
+    const sides = CONTENDERS.map((name) => idleSide(context, name, seconds));
     const figures = await alternate(sides, rounds, context.log);
     const cpu = Object.fromEntries(
       sides.map(({ name, cpuSecondsPerMinute }) => [name, median(cpuSecondsPerMinute)]),
@@ -51,20 +51,11 @@ export const idle: Benchmark = {
   },
 };
 
-interface Span {
-  readonly settleMs: number;
-  readonly seconds: number;
-}
-
 interface IdleSide extends Side {
   readonly cpuSecondsPerMinute: readonly number[];
 }
 
-function idleSide(
-  context: BenchmarkContext,
-  name: ContenderName,
-  { settleMs, seconds }: Span,
-): IdleSide {
+function idleSide(context: BenchmarkContext, name: ContenderName, seconds: number): IdleSide {
   const cpuSecondsPerMinute: number[] = [];
   return {
     name,
@@ -73,7 +64,7 @@ function idleSide(
       const contender = await installed(context, name);
       const { process, url, admin } = contender;
       await process.call('idle', { url, workers: WORKERS });
-      await sleep(settleMs);
+      await sleep(SETTLE_MS);
 
       const before = await serverLoad(admin);
       await sleep(seconds * 1000);

@@ -26,7 +26,7 @@ const EARLY_LOOKS_MS = [25, 150];
 const OFTEN_MS = 5;
 
 /** Between two looks of the one that watches, so that nobody need be woken. */
-const WATCH_MS = 4;
+const WATCH_MS = 8;
 
 /** For how long a full scheduler may stay the one to be woken: slots of short handlers are free again at once. */
 const FULL_MS = 2;
@@ -156,7 +156,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
                 this.#arrivals.came();
               }
               if (!isTold) return;
-              if (this.#invocations.wanted > 0 || this.#listener?.dozing) this.#wake.fire();
+              const mayLook = this.#invocations.wanted > 0 || this.#listener?.dozing;
+              if (mayLook && !this.#stopping.signal.aborted) this.#wake.fire();
               else this.#listener?.passOn();
             },
             onCancel: () => this.#heart.beatNow(),
@@ -224,6 +225,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
       if (jobs.length < wanted) await this.#waitForJobs();
     }
+    // What becomes ready from here on is for others, however long the handlers take to end.
+    this.#listener?.rise();
   }
 
   async #waitForSlot(): Promise<void> {
@@ -353,6 +356,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   async #stop(graceMs: number): Promise<StopResult> {
     this.#stopping.abort();
     this.#wake.fire();
+    this.#listener?.rise();
     this.#invocations.stop();
     clearTimeout(this.#maintenance);
 

@@ -985,6 +985,29 @@ describe('finding jobs', () => {
     }
   });
 
+  test('a scheduler that stops leaves to others what becomes ready while its handlers end', async () => {
+    const queue = await createQueue();
+    const gate = new Gate();
+    const start = () =>
+      startRecorded({
+        connection: url,
+        concurrency: 4,
+        pollMs: 3_600_000,
+        maintenanceMs: 0,
+        handlers: { [queue]: ({ payload }) => (payload === 'long' ? gate.pass() : 'done') },
+      });
+    const leaving = await start();
+    await client.enqueue(queue, 'long');
+    await until(() => gate.reached === 1);
+    const staying = await start();
+    await untilDozing(queue, 2);
+
+    const stopped = leaving.stop({ graceMs: 60_000 });
+    for (let n = 0; n < 20; n++) await staying.settled(await client.enqueue(queue, 'short'));
+    gate.open();
+    expect(await stopped).toEqual({ stuck: [] });
+  });
+
   test('jobs that come all the time are looked for and not announced, and none is missed', async () => {
     const queue = await createQueue();
     const schedulers = await Promise.all(
