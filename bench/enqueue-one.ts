@@ -23,7 +23,7 @@ export const enqueueOne: Benchmark = {
   name: 'enqueue-one',
   work: `adding one job a transaction, as it is and without any wake-up, beside ${SCHEDULERS} schedulers`,
   async run(context: BenchmarkContext): Promise<Outcome> {
-    const part = context.quick ? 0.1 : 1;
+    const part = context.quick ? 0.15 : 1;
     const rounds = context.quick ? 1 : 5;
     const producer = context.contender('leasehold');
     const scenes: Scene[] = [];

@@ -23,13 +23,13 @@ export const pickup: Benchmark = {
   async run(context: BenchmarkContext): Promise<Outcome> {
     const rounds = context.quick ? 2 : 5;
     const idle: Arrivals = {
-      jobs: (context.quick ? 100 : 1000) / rounds,
+      jobs: (context.quick ? 80 : 1000) / rounds,
       // Not always the same, so that no timer of a worker keeps step with it.
       gapMs: () => IDLE_GAP_MS * (0.75 + Math.random() / 2),
       oneByOne: true,
     };
     const random: Arrivals = {
-      jobs: (context.quick ? 5_000 : 60_000) / RANDOM_GAP_MS / rounds,
+      jobs: (context.quick ? 3_200 : 60_000) / RANDOM_GAP_MS / rounds,
       gapMs: () => -Math.log(1 - Math.random()) * RANDOM_GAP_MS,
       oneByOne: false,
     };
