@@ -1518,7 +1518,7 @@ create or replace function leasehold._require_size(
 )
   returns void
   language plpgsql
-  stable
+  immutable
   set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -2988,7 +2988,7 @@ create or replace function leasehold.watch(p_queues text[])
 as $$
 declare
   v_queue_id integer;
-  v_watched integer[] := '{}';
+  v_watched integer[] := array[]::integer[];
 begin
   perform leasehold._require_list('queues', p_queues);
 
@@ -4421,7 +4421,7 @@ begin
   from leasehold.scheduled as scheduled
   order by scheduled.run_at
   limit 1;
-  select count(*) into v_answer.workers
+  select count(*)::integer into v_answer.workers
   from leasehold.worker as worker
   where worker.heartbeat_at > leasehold._now() - interval '1 minute';
   return v_answer;

@@ -23,7 +23,7 @@ begin
   from leasehold.scheduled as scheduled
   order by scheduled.run_at
   limit 1;
-  select count(*) into v_answer.workers
+  select count(*)::integer into v_answer.workers
   from leasehold.worker as worker
   where worker.heartbeat_at > leasehold._now() - interval '1 minute';
   return v_answer;

@@ -6,7 +6,7 @@ create or replace function leasehold.watch(p_queues text[])
 as $$
 declare
   v_queue_id integer;
-  v_watched integer[] := '{}';
+  v_watched integer[] := array[]::integer[];
 begin
   perform leasehold._require_list('queues', p_queues);
 

@@ -4,7 +4,7 @@ create or replace function leasehold._require_size(
 )
   returns void
   language plpgsql
-  stable
+  immutable
   set search_path = pg_catalog, pg_temp
 as $$
 begin
