@@ -972,7 +972,8 @@ $$;
 -- end sql/internal/_is_reaped.sql
 
 -- begin sql/internal/_lapsed_in.sql
--- Whether a lease lapsed in a stretch without any worker, long enough to have lapsed because of it.
+-- Whether a lease lapsed in a stretch without any worker because of it: most of its length was left when
+-- the stretch began, as it is where its worker renews it in time.
 create or replace function leasehold._lapsed_in(
   p_lease leasehold.lease,
   p_outage leasehold.outage
@@ -980,9 +981,8 @@ create or replace function leasehold._lapsed_in(
   returns boolean
   language sql
   immutable
-return (p_lease).expires_at > (p_outage).started_at
-  and (p_lease).expires_at <= (p_outage).ended_at
-  and (p_outage).ended_at - (p_outage).started_at >= (p_lease).duration;
+return (p_lease).expires_at > (p_outage).started_at + (p_lease).duration / 2
+  and (p_lease).expires_at <= (p_outage).ended_at;
 -- end sql/internal/_lapsed_in.sql
 
 -- begin sql/internal/_seen_since.sql

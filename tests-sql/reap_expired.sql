@@ -1,6 +1,6 @@
 -- reap_expired: expired leases are taken away, and jobs past their time end.
 begin;
-select plan(56);
+select plan(57);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -192,6 +192,15 @@ select leasehold_test.advance('40 seconds');
 select leasehold.register_worker(leasehold_test.worker_id('steady'), array['steady']);
 select leasehold.reap_expired();
 select is(pg_temp.job('steady'), '(ready,,0,1,0,1)', 'a lease that lapses between two signs of life of its worker counts (G8)');
+
+-- A renewal comes before the sign of life of its round, and those of others later still (G8).
+select leasehold_test.start('renewed');
+select leasehold_test.advance('20 seconds');
+select leasehold.register_worker(leasehold_test.worker_id('renewed'), array['renewed']);
+select leasehold_test.advance('40 seconds');
+select leasehold.register_worker(leasehold_test.worker_id('renewed'), array['renewed']);
+select leasehold.reap_expired();
+select is(pg_temp.job('renewed'), '(ready,,0,0,0,1)', 'a lease that had most of its length left when the silence began counts no loss (G8)');
 
 -- A process that dies and comes back under a new id has not survived (G8, C51).
 select leasehold.create_queue('killer', p_max_losses => 2);
