@@ -261,11 +261,12 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 
   /**
    * Says that this connection's session wants to be told of ready jobs; it listens on "leasehold". Resolves
-   * to its bucket: of announcements that name one, only those of that bucket concern it.
+   * to its bucket: of announcements that name one, only those of that bucket concern it; to undefined,
+   * having changed nothing, where somebody was in the way.
    */
-  async doze(queues: readonly QueueName<Q>[]): Promise<number> {
+  async doze(queues: readonly QueueName<Q>[]): Promise<number | undefined> {
     const [row] = await this.#call('select leasehold.doze($1) as bucket', [queues]);
-    return Number(row?.bucket);
+    return (row?.bucket as number | null) ?? undefined;
   }
 
   /** Ends one doze, and announces what is ready to others. */

@@ -7,6 +7,9 @@ import { Link, type Pace } from './link.ts';
 /** The one channel of leasehold. What comes over it is a hint and carries no data. */
 const CHANNEL = 'leasehold';
 
+/** How soon after it rose a session lets others be told once more. */
+const PASS_ON_MS = 50;
+
 export interface ListenerOptions {
   readonly connection: pg.ClientConfig;
   readonly workerId: string;
@@ -40,6 +43,10 @@ export class Listener {
   /** The bucket under which the database tells of ready jobs; undefined: it does not. */
   #bucket: number | undefined;
   #watching = false;
+  /** A call that dozes or watches is under way. */
+  #asking = false;
+  #retired = false;
+  #passingOn: NodeJS.Timeout | undefined;
   /** Since when what becomes ready is announced. */
   #toldSince = Infinity;
 
@@ -81,25 +88,34 @@ export class Listener {
    * announced, so one more look is needed. Never rejects.
    */
   async doze(): Promise<boolean> {
-    if (this.dozing || this.#heardAt === undefined || this.#closed) return false;
-    try {
-      const bucket = await this.#client.doze(this.#options.queues);
-      if (this.#heardAt === undefined) return false;
-      this.#bucket = bucket;
-      this.#toldSince = performance.now();
-      return true;
-    } catch {
-      // The connection is lost.
+    if (this.dozing || this.#heardAt === undefined || this.#asking || this.#retired) return false;
+    clearTimeout(this.#passingOn);
+    this.#asking = true;
+    const bucket = await this.#client.doze(this.#options.queues).catch(() => undefined);
+    this.#asking = false;
+    if (bucket === undefined) return false;
+    if (this.#heardAt === undefined || this.#retired) {
+      // It went over a new connection, or this one is deaf by now; or nobody wants it any more.
+      this.passOn();
       return false;
     }
+    this.#bucket = bucket;
+    this.#toldSince = performance.now();
+    return true;
   }
 
   /** Has nobody told of ready jobs, since this process looks all the time. False: another one does. */
   async watch(): Promise<boolean> {
-    if (!this.dozing) return false;
+    if (!this.dozing || this.#asking) return false;
+    this.#asking = true;
     const watching = await this.#client.watch(this.#options.queues).catch(() => false);
-    // A connection that was lost meanwhile watches nothing.
+    this.#asking = false;
     this.#watching = watching && this.dozing;
+    if (!this.dozing) {
+      // It rose meanwhile, or the connection is another.
+      if (watching) this.#client.unwatch(this.#options.queues).catch(() => undefined);
+      this.#passOnTwice();
+    }
     return this.#watching;
   }
 
@@ -117,12 +133,30 @@ export class Listener {
     if (!this.dozing) return;
     void this.unwatch();
     this.#bucket = undefined;
-    this.passOn();
+    this.#passOnTwice();
   }
 
-  /** Has others told of what was announced to this process. */
+  /** Asks never to be told again. */
+  retire(): void {
+    this.#retired = true;
+    this.rise();
+  }
+
+  /**
+   * Has others told of what was announced to this process. Not while a call is under way that dozes or
+   * watches: it would undo that, so the end of such a call sees to it.
+   */
   passOn(): void {
+    if (this.#closed || this.#asking || this.dozing) return;
     this.#client.rise(this.#options.queues).catch(() => undefined);
+  }
+
+  /** The second time for an enqueue that is under way and has seen this session doze, or watch. */
+  #passOnTwice(): void {
+    if (this.#closed) return;
+    this.passOn();
+    clearTimeout(this.#passingOn);
+    this.#passingOn = setTimeout(() => this.passOn(), PASS_ON_MS);
   }
 
   /** Listens until close(). Never rejects. */
@@ -143,6 +177,7 @@ export class Listener {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#passingOn);
     this.#wakeUp?.();
     this.#heardProbe?.();
     await this.#link.close();

@@ -31,6 +31,9 @@ const WATCH_MS = 8;
 /** For how long a full scheduler may stay the one to be woken: slots of short handlers are free again at once. */
 const FULL_MS = 2;
 
+/** Longest time a call on the connection for completions may take. */
+const COMPLETE_DEADLINE_MS = 2000;
+
 /** So many workers do all maintenance in time; where there are more, each does it less often. */
 const ENOUGH_TICKING = 4;
 
@@ -103,7 +106,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
     const pace = new Pace();
     this.#workLink = new Link({ connection, deadlineMs, pace, pipelined: true });
-    this.#completeLink = new Link({ connection, deadlineMs, pace });
+    // Not so long as others may: what it does not do the connection for work can.
+    this.#completeLink = new Link({
+      connection,
+      deadlineMs: Math.min(deadlineMs, COMPLETE_DEADLINE_MS),
+      maxDeadlineMs: deadlineMs,
+      pace,
+    });
     this.#heartLink = new Link({
       pace,
       // After an outage a worker has one lease length to show that it is still there.
@@ -225,8 +234,6 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
       if (jobs.length < wanted) await this.#waitForJobs();
     }
-    // What becomes ready from here on is for others, however long the handlers take to end.
-    this.#listener?.rise();
   }
 
   async #waitForSlot(): Promise<void> {
@@ -247,11 +254,15 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const listener = this.#listener;
     if (listener === undefined) return this.#wake.wait(pollMs);
     // What became ready just before was not announced: one more look.
-    if (await listener.doze()) return;
-    if (listener.watching && this.#arrivals.haveStopped) return listener.unwatch();
-    if (listener.watching || (this.#comeOften && (await listener.watch()))) {
-      return this.#wake.wait(WATCH_MS);
+    if (!listener.dozing && (await within(listener.doze(), pollMs)) !== false) return;
+    if (listener.watching && this.#arrivals.haveStopped) {
+      await within(listener.unwatch(), pollMs);
+      return;
     }
+    if (!listener.watching && listener.dozing && this.#comeOften) {
+      await within(listener.watch(), pollMs);
+    }
+    if (listener.watching) return this.#wake.wait(WATCH_MS);
     // An enqueue that was under way before announces nothing: early looks for it.
     const early = EARLY_LOOKS_MS.find((ms) => listener.dozing && listener.toldForMs < ms);
     return this.#wake.wait(early === undefined ? pollMs : early - listener.toldForMs);
@@ -295,6 +306,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
         if (error instanceof LeaseholdError && error.code === 'stopped') return undefined;
         if (call === 'start' && !isPassing(error)) throw error;
         this.#emit({ type: 'call:failed', call, error });
+        // Who cannot look must not be the one to be told.
+        this.#listener?.rise();
         if (this.#stopping.signal.aborted && (call === 'start' || !isPassing(error))) {
           return undefined;
         }
@@ -315,7 +328,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
         await this.#sayIsBack();
         const { promoted, reaped, nextDueInMs, workers } = await this.#client.tick();
         if (promoted + reaped > 0) this.#wake.fire();
-        const share = Math.max(1, workers / ENOUGH_TICKING);
+        // Had others been in time, there had been nothing to do: they may not tick at all.
+        const share = promoted + reaped > 0 ? 1 : Math.max(1, workers / ENOUGH_TICKING);
         nextMs *= Math.min(share, MAX_SHARE);
         // Of many, a few are there the moment that a job is due.
         if (Math.random() * share < 1)
@@ -349,14 +363,18 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const areNew = [...queueIds].some((id) => !this.#queueIds.has(id));
     this.#queueIds = queueIds;
     // A queue that was made anew is not the one that is dozed on.
-    if (areNew) this.#listener?.rise();
+    if (areNew) {
+      this.#listener?.rise();
+      this.#wake.fire();
+    }
     this.#registeredAt = sentAt;
   }
 
   async #stop(graceMs: number): Promise<StopResult> {
     this.#stopping.abort();
     this.#wake.fire();
-    this.#listener?.rise();
+    // What becomes ready from here on is for others, however long the handlers take to end.
+    this.#listener?.retire();
     this.#invocations.stop();
     clearTimeout(this.#maintenance);
 
@@ -413,14 +431,15 @@ function configOf(connection: string | pg.ClientConfig): pg.ClientConfig {
   return { application_name: 'leasehold', ...config };
 }
 
-/** Waits for a promise, but not for ever. */
-async function within(promise: Promise<unknown> | undefined, ms: number): Promise<void> {
+/** Waits for a promise, but not for ever: then undefined. */
+async function within<T>(promise: Promise<T> | undefined, ms: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
-  await Promise.race([
+  const answer = await Promise.race([
     promise,
-    new Promise((resolve) => {
-      timer = setTimeout(resolve, ms);
+    new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), ms);
     }),
   ]);
   clearTimeout(timer);
+  return answer;
 }

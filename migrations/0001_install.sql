@@ -1437,23 +1437,36 @@ declare
   v_buckets integer[];
 begin
   -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
-  if pg_try_advisory_lock(leasehold._doze_class(), p_queue_id) then
-    perform pg_advisory_unlock(leasehold._doze_class(), p_queue_id);
+  if (
+    case
+      when pg_try_advisory_lock(leasehold._doze_class(), p_queue_id)
+        then pg_advisory_unlock(leasehold._doze_class(), p_queue_id)
+      else false
+    end
+  ) then
     return;
   end if;
 
   -- Who watches holds this one whole: it cannot be shared.
-  if not pg_try_advisory_lock_shared(leasehold._watch_class(), p_queue_id) then
+  if not (
+    case
+      when pg_try_advisory_lock_shared(leasehold._watch_class(), p_queue_id)
+        then pg_advisory_unlock_shared(leasehold._watch_class(), p_queue_id)
+      else false
+    end
+  ) then
     return;
   end if;
-  perform pg_advisory_unlock_shared(leasehold._watch_class(), p_queue_id);
 
   v_buckets := array(
     select bucket
     from generate_series(1, leasehold._buckets()) as bucket
-    where not case
+    where case
       when pg_try_advisory_lock(leasehold._doze_class() + bucket, p_queue_id)
-        then pg_advisory_unlock(leasehold._doze_class() + bucket, p_queue_id)
+        then not pg_advisory_unlock(leasehold._doze_class() + bucket, p_queue_id)
+      -- Shared it can be had from those who doze, not from another that tests it.
+      when pg_try_advisory_lock_shared(leasehold._doze_class() + bucket, p_queue_id)
+        then pg_advisory_unlock_shared(leasehold._doze_class() + bucket, p_queue_id)
       else false
     end
     order by random()
@@ -2902,20 +2915,36 @@ create or replace function leasehold.doze(p_queues text[])
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  -- What is let go of may not have been had: PostgreSQL warns of that, and it does not matter.
+  set client_min_messages = error
 as $$
 declare
   v_bucket integer := leasehold._bucket();
+  v_queue_ids integer[];
+  v_classes integer[] := array[leasehold._doze_class() + v_bucket, leasehold._doze_class()];
+  v_dozes boolean;
 begin
   perform leasehold._require_list('queues', p_queues);
 
+  v_queue_ids := array(
+    select queue.queue_id
+    from leasehold.queue as queue
+    where queue.name = any (p_queues)
+      and queue.dropped_at is null
+  );
   -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
-  perform
-    pg_try_advisory_lock_shared(class, queue.queue_id)
-    or pg_try_advisory_lock_shared(class, queue.queue_id)
-  from unnest(array[leasehold._doze_class() + v_bucket, leasehold._doze_class()]) as class
-  cross join leasehold.queue as queue
-  where queue.name = any (p_queues)
-    and queue.dropped_at is null;
+  select bool_and(
+    pg_try_advisory_lock_shared(class, queue_id) or pg_try_advisory_lock_shared(class, queue_id)
+  ) into v_dozes
+  from unnest(v_classes) as class
+  cross join unnest(v_queue_ids) as queue_id;
+
+  if v_dozes is false then
+    perform pg_advisory_unlock_shared(class, queue_id)
+    from unnest(v_classes) as class
+    cross join unnest(v_queue_ids) as queue_id;
+    return null;
+  end if;
   return v_bucket;
 end;
 $$;
@@ -2927,7 +2956,7 @@ meant another ":" and a bucket: of the sessions that doze, only those of that bu
 
 p_queues  the queues; those that do not exist are left out
 
-Returns the bucket of this session.
+Returns the bucket of this session; null, having changed nothing, where somebody was in the way: try again later.
 LISTEN first, then doze, then look for jobs once more, then wait, but never without a poll: what became
 ready in a transaction that was under way is not announced. Who has no slot free any more must rise, or
 keeps the announcement from others. So does the end of the session, on which it holds two advisory locks a queue.
@@ -2953,7 +2982,6 @@ begin
     select queue.queue_id
     from leasehold.queue as queue
     where queue.name = any (p_queues)
-      and queue.dropped_at is null
   );
   perform
     pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
@@ -3039,8 +3067,7 @@ begin
 
   perform pg_advisory_unlock(leasehold._watch_class(), queue.queue_id)
   from leasehold.queue as queue
-  where queue.name = any (p_queues)
-    and queue.dropped_at is null;
+  where queue.name = any (p_queues);
 end;
 $$;
 

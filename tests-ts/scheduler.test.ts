@@ -1,7 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Client, type Context, type Job, LeaseholdError, Scheduler } from '../client/index.ts';
+import { Pace } from '../client/link.ts';
+import { Listener } from '../client/listener.ts';
 import { installSql } from '../scripts/manifest.ts';
 import { createDatabase, databaseUrl, withClient } from './support/database.ts';
 import { startProxy } from './support/proxy.ts';
@@ -983,6 +986,33 @@ describe('finding jobs', () => {
       gate.open();
       await until(async () => (await client.queueStats(queue))[0]?.leased === 0);
     }
+  });
+
+  test('a watch whose answer comes after the session has risen is not kept', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const listener = new Listener({
+      connection: { connectionString: proxy.url },
+      workerId: randomUUID(),
+      queues: [queue],
+      probeMs: 30_000,
+      deadlineMs: 5_000,
+      pace: new Pace(),
+      onEvent: () => undefined,
+      onReady: () => undefined,
+      onCancel: () => undefined,
+    });
+    onTestFinished(() => listener.close());
+    void listener.run();
+    await until(() => listener.doze());
+    const late = proxy.plant({ sql: 'watch(', at: 'before-reply', deed: { delayMs: 200 } });
+    const watching = listener.watch();
+    await late.struck;
+    expect(await locks(queue, 'watch')).toBe(1);
+    listener.rise();
+    expect(await watching).toBe(false);
+    await until(async () => (await locks(queue, 'watch')) + (await locks(queue, 'doze')) === 0);
+    expect(listener.watching).toBe(false);
   });
 
   test('a scheduler that stops leaves to others what becomes ready while its handlers end', async () => {

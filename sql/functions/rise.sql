@@ -16,7 +16,6 @@ begin
     select queue.queue_id
     from leasehold.queue as queue
     where queue.name = any (p_queues)
-      and queue.dropped_at is null
   );
   perform
     pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),

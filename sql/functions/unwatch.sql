@@ -11,8 +11,7 @@ begin
 
   perform pg_advisory_unlock(leasehold._watch_class(), queue.queue_id)
   from leasehold.queue as queue
-  where queue.name = any (p_queues)
-    and queue.dropped_at is null;
+  where queue.name = any (p_queues);
 end;
 $$;
 

@@ -14,23 +14,36 @@ declare
   v_buckets integer[];
 begin
   -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
-  if pg_try_advisory_lock(leasehold._doze_class(), p_queue_id) then
-    perform pg_advisory_unlock(leasehold._doze_class(), p_queue_id);
+  if (
+    case
+      when pg_try_advisory_lock(leasehold._doze_class(), p_queue_id)
+        then pg_advisory_unlock(leasehold._doze_class(), p_queue_id)
+      else false
+    end
+  ) then
     return;
   end if;
 
   -- Who watches holds this one whole: it cannot be shared.
-  if not pg_try_advisory_lock_shared(leasehold._watch_class(), p_queue_id) then
+  if not (
+    case
+      when pg_try_advisory_lock_shared(leasehold._watch_class(), p_queue_id)
+        then pg_advisory_unlock_shared(leasehold._watch_class(), p_queue_id)
+      else false
+    end
+  ) then
     return;
   end if;
-  perform pg_advisory_unlock_shared(leasehold._watch_class(), p_queue_id);
 
   v_buckets := array(
     select bucket
     from generate_series(1, leasehold._buckets()) as bucket
-    where not case
+    where case
       when pg_try_advisory_lock(leasehold._doze_class() + bucket, p_queue_id)
-        then pg_advisory_unlock(leasehold._doze_class() + bucket, p_queue_id)
+        then not pg_advisory_unlock(leasehold._doze_class() + bucket, p_queue_id)
+      -- Shared it can be had from those who doze, not from another that tests it.
+      when pg_try_advisory_lock_shared(leasehold._doze_class() + bucket, p_queue_id)
+        then pg_advisory_unlock_shared(leasehold._doze_class() + bucket, p_queue_id)
       else false
     end
     order by random()
