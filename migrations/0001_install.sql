@@ -1963,8 +1963,12 @@ $$;
 -- end sql/internal/_save_checkpoints.sql
 
 -- begin sql/internal/_erase.sql
--- Removes all that is known of finished or withdrawn jobs, and counts them.
-create or replace function leasehold._erase(p_job_ids bigint[])
+-- Removes all that is known of finished or withdrawn jobs, and counts them. p_queue_id: null where they
+-- are of several queues.
+create or replace function leasehold._erase(
+  p_job_ids bigint[],
+  p_queue_id integer default null
+)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -1976,6 +1980,15 @@ declare
 begin
   delete from leasehold.attempt as attempt where attempt.job_id = any (p_job_ids);
   delete from leasehold.checkpoint as checkpoint where checkpoint.job_id = any (p_job_ids);
+
+  -- Half of what counting the rows of each queue takes.
+  if p_queue_id is not null then
+    delete from leasehold.job as job where job.job_id = any (p_job_ids);
+    get diagnostics v_erased = row_count;
+    insert into leasehold.tally (queue_id, pruned)
+    select p_queue_id, v_erased where v_erased > 0;
+    return v_erased;
+  end if;
 
   with gone as (
     delete from leasehold.job as job
@@ -3095,7 +3108,7 @@ create or replace function leasehold.lease_jobs(
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_seqscan = off
-  set enable_hashjoin = off
+  set enable_nestloop = off
   set enable_mergejoin = off
   set enable_bitmapscan = off
 as $$
@@ -3104,6 +3117,7 @@ declare
   v_queue leasehold.queue;
   v_missing text;
   v_now timestamptz;
+  v_duration interval;
   v_epoch bigint := leasehold._epoch();
   v_seed bytea;
   v_line bigint[];
@@ -3151,84 +3165,86 @@ begin
     end if;
 
     v_now := leasehold._now();
+    v_duration := coalesce(p_lease, v_queue.lease_duration);
     -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
     -- and none tells another, without asking the system for randomness once a job.
     v_seed := coalesce(v_seed, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
     return query
-    with picked as materialized (
-      -- Priority by priority: what lies below the mark is older than what lies above.
-      select place.row_address
-      from unnest(v_line) with ordinality as line (job_id, nth)
-      cross join lateral (
-        select below.row_address
-        from (
-          select ready.ctid as row_address
-          from leasehold.ready as ready
-          where ready.returned
-            and ready.queue_id = v_queue.queue_id
-            and ready.priority = line.nth - 1
-            and ready.job_id < line.job_id
-            and (ready.live_until is null or ready.live_until > v_now)
-          order by ready.job_id
-          limit v_left
-          for update skip locked
-        ) as below
-        union all
-        select above.row_address
-        from (
-          select ready.ctid as row_address
-          from leasehold.ready as ready
-          where ready.queue_id = v_queue.queue_id
-            and ready.priority = line.nth - 1
-            and ready.job_id >= line.job_id
-            and (ready.live_until is null or ready.live_until > v_now)
-          order by ready.job_id
-          limit v_left
-          for update skip locked
-        ) as above
-      ) as place
-      limit v_left
-    ), gone as (
+    with gone as (
       -- Rows of ready are never updated, so the address that was locked is the row.
       delete from leasehold.ready as ready
-      where ready.ctid = any (array(select picked.row_address from picked))
-      returning ready.*
+      where ready.ctid = any (array(
+        -- Priority by priority: what lies below the mark is older than what lies above.
+        select place.row_address
+        from unnest(v_line) with ordinality as line (job_id, nth)
+        cross join lateral (
+          select below.row_address
+          from (
+            select ready.ctid as row_address
+            from leasehold.ready as ready
+            where ready.returned
+              and ready.queue_id = v_queue.queue_id
+              and ready.priority = line.nth - 1
+              and ready.job_id < line.job_id
+              and (ready.live_until is null or ready.live_until > v_now)
+            order by ready.job_id
+            limit v_left
+            for update skip locked
+          ) as below
+          union all
+          select above.row_address
+          from (
+            select ready.ctid as row_address
+            from leasehold.ready as ready
+            where ready.queue_id = v_queue.queue_id
+              and ready.priority = line.nth - 1
+              and ready.job_id >= line.job_id
+              and (ready.live_until is null or ready.live_until > v_now)
+            order by ready.job_id
+            limit v_left
+            for update skip locked
+          ) as above
+        ) as place
+        limit v_left
+      ))
+      returning
+        ready.job_id, ready.priority, ready.live_until, ready.attempt + 1 as attempt,
+        ready.failures, ready.losses, ready.releases
     ), granted as materialized (
       select
-        gone.job_id, gone.queue_id, gone.priority, gone.live_until,
-        gone.attempt + 1 as attempt, gone.failures, gone.losses, gone.releases,
-        v_epoch << 32 | gone.attempt + 1 as fence,
+        gone.*,
+        v_epoch << 32 | gone.attempt as fence,
         encode(substr(sha256(v_seed || int8send(gone.job_id)), 1, 16), 'hex')::uuid as token,
-        coalesce(p_lease, v_queue.lease_duration) as duration,
         coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
         job.enqueued_at, job.payload, job.headers
       from gone
-      -- A probe a row, whatever the statistics say: a join would walk job once they call it empty.
-      cross join lateral (
-        select job.* from leasehold.job as job where job.job_id = gone.job_id limit 1
-      ) as job
+      -- One walk of the key for all of them, whatever the statistics say.
+      join leasehold.job as job on job.job_id = gone.job_id
+      where job.job_id = any (array(select gone.job_id from gone))
     ), leased as (
       insert into leasehold.lease (
         job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
         worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
       )
       select
-        granted.job_id, granted.fence, v_now, v_now, v_now + granted.duration,
+        granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
         v_now + granted.max_runtime, granted.live_until, granted.token,
-        p_worker_id, p_request_id, granted.duration, granted.queue_id, granted.attempt,
+        p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
         granted.releases, granted.failures, granted.losses, granted.priority
       from granted
     )
     select
       granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
       granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
-      granted.releases, checkpoint.data, granted.duration, granted.duration,
-      granted.max_runtime, granted.enqueued_at, v_now + granted.duration
+      granted.releases,
+      case when granted.attempt > 1 then (
+        select checkpoint.data
+        from leasehold.checkpoint as checkpoint
+        where checkpoint.job_id = granted.job_id
+      ) end,
+      v_duration, v_duration, granted.max_runtime, granted.enqueued_at, v_now + v_duration
     from granted
-    left join leasehold.checkpoint as checkpoint
-      on granted.attempt > 1
-      and checkpoint.job_id = granted.job_id
     order by granted.priority, granted.job_id;
 
     get diagnostics v_leased = row_count;
@@ -3561,7 +3577,8 @@ Locks the lease row. Safe to repeat: the first result stays.$doc$;
 create or replace function leasehold.complete_many(
   p_job_ids bigint[],
   p_tokens uuid[],
-  p_results jsonb[] default null
+  p_results jsonb[] default null,
+  p_brief boolean default false
 )
   returns setof leasehold.settlement
   language plpgsql
@@ -3575,15 +3592,17 @@ create or replace function leasehold.complete_many(
   set enable_indexscan = on
 as $$
 declare
+  v_ended record;
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
-  v_late boolean[] := array[]::boolean[];
-  v_not_kept bigint[];
+  v_late bigint[] := array[]::bigint[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
-  perform leasehold._require_companion('result', p_results, p_job_ids);
-  perform leasehold._require_documents('result', p_results);
+  if p_results is not null then
+    perform leasehold._require_companion('result', p_results, p_job_ids);
+    perform leasehold._require_documents('result', p_results);
+  end if;
 
   loop
     with ended as (
@@ -3597,7 +3616,9 @@ begin
           )
         ) is true
       returning
-        lease.*, leasehold._now() as ended_at, lease.expires_at <= leasehold._now() as late
+        lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.live_until, lease.token,
+        lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
+        lease.losses, lease.priority, lease.expires_at <= leasehold._now() as late
     ), keeping as materialized (
       select queue.queue_id, queue.keep_completed
       from leasehold.queue as queue
@@ -3627,24 +3648,29 @@ begin
         and item.token = ended.token
     )
     select
-      v_job_ids || array_agg(ended.job_id),
-      v_tokens || array_agg(ended.token),
-      v_late || array_agg(ended.late),
-      array_agg(ended.job_id) filter (where keeping.queue_id is null)
-    into v_job_ids, v_tokens, v_late, v_not_kept
+      array_agg(ended.job_id) as job_ids,
+      array_agg(ended.token) as tokens,
+      array_agg(ended.job_id) filter (where ended.late) as late,
+      array_agg(ended.job_id) filter (where keeping.queue_id is null) as not_kept,
+      case min(ended.queue_id) when max(ended.queue_id) then min(ended.queue_id) end as queue_id
+    into v_ended
     from ended
     left join keeping on keeping.queue_id = ended.queue_id;
 
-    if v_not_kept is not null then
-      perform leasehold._erase(v_not_kept);
+    v_job_ids := v_job_ids || v_ended.job_ids;
+    v_tokens := v_tokens || v_ended.tokens;
+    v_late := v_late || v_ended.late;
+    if v_ended.not_kept is not null then
+      perform leasehold._erase(v_ended.not_kept, v_ended.queue_id);
     end if;
     exit when cardinality(v_job_ids) >= cardinality(p_job_ids)
       or not leasehold._revive(p_job_ids, p_tokens);
   end loop;
 
-  if cardinality(v_job_ids) = cardinality(p_job_ids) and not (true = any (v_late)) then
+  if cardinality(v_job_ids) = cardinality(p_job_ids) and v_late = '{}' then
     return query select item.job_id, 'completed', false, null::interval
-    from unnest(p_job_ids) as item (job_id);
+    from unnest(p_job_ids) as item (job_id)
+    where p_brief is not true;
     return;
   end if;
 
@@ -3656,26 +3682,27 @@ begin
       when item.nth > 1 then 'already_completed'
       else 'completed'
     end,
-    coalesce(ended.late, false),
+    ended.job_id is not null and ended.job_id = any (v_late),
     null::interval
   from (
     select item.job_id, item.token, item.ordinality,
       row_number() over (partition by item.job_id, item.token order by item.ordinality) as nth
     from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
   ) as item
-  left join unnest(v_job_ids, v_tokens, v_late) as ended (job_id, token, late)
+  left join unnest(v_job_ids, v_tokens) as ended (job_id, token)
     on ended.job_id = item.job_id
     and ended.token = item.token
   order by item.ordinality;
 end;
 $$;
 
-comment on function leasehold.complete_many(bigint[], uuid[], jsonb[]) is
+comment on function leasehold.complete_many(bigint[], uuid[], jsonb[], boolean) is
 $doc$Completes many jobs at once; each item is judged alone.
 
 p_job_ids  the jobs, at most 10000
 p_tokens   their tokens, in the same order
 p_results  what the handlers returned, in the same order, each null or JSON of at most 1 MiB as text; null: nothing
+p_brief    whether to return nothing where every item was completed in time, as most batches are
 
 Returns a settlement an item, in the order given: completed, already_completed, or why nothing changed:
 lease_lost, job_not_found, job_cancelled, job_finished.

@@ -1,6 +1,6 @@
 -- complete_many: a batch of endings, each judged alone, answered in the order it was given.
 begin;
-select plan(34);
+select plan(39);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -166,6 +166,41 @@ select is(
   pg_temp.complete(array['reaped twice', 'reaped twice']),
   array['completed', 'already_completed'],
   'complete_many takes a reaped job back once that is named twice (G4)'
+);
+
+-- Brief: only what is not as it mostly is.
+select leasehold_test.start(name) from unnest(array['short', 'shorter', 'tardy']) as name;
+create function pg_temp.brief(p_names text[])
+  returns setof leasehold.settlement
+  language sql
+as $$
+  select leasehold.complete_many(
+    array(select leasehold_test.job_id(name) from unnest(p_names) as name),
+    array(select leasehold_test.token(name) from unnest(p_names) as name),
+    p_brief => true
+  )
+$$;
+select is_empty(
+  $$select pg_temp.brief(array['short', 'shorter'])$$,
+  'complete_many answers nothing in brief where every item was completed in time'
+);
+select is(
+  (select array_agg((leasehold.job(leasehold_test.job_id(name))).state) from unnest(array['short', 'shorter']) as name),
+  array['completed', 'completed'], 'and has completed them'
+);
+select is(
+  (select array_agg(status) from pg_temp.brief(array['short', 'shorter'])),
+  array['already_completed', 'already_completed'], 'a repeat in brief is answered in full (G5)'
+);
+select leasehold_test.lapse();
+select is(
+  (select array_agg((status, late)::text) from pg_temp.brief(array['tardy'])),
+  array['(completed,t)'], 'a late item is answered in brief too (G4)'
+);
+select leasehold_test.start('next');
+select is(
+  (select array_agg(status) from pg_temp.brief(array['next', 'short'])),
+  array['completed', 'already_completed'], 'one item that is not simply completed has all of them answered, in order'
 );
 
 -- A batch at its limit, some of which the queue keeps for no time.

@@ -337,4 +337,43 @@ describe('with statistics that call the tables empty', () => {
     expect(Number(await read()) - Number(before)).toBe(500);
     await session.rollback();
   });
+
+  test('lease_jobs reads no more checkpoints than it answers', async () => {
+    const session = await Session.open(await createDatabase());
+    await session.rows(`select leasehold.create_queue('line')`);
+    await session.rows('analyze leasehold.checkpoint');
+    const enqueue = () =>
+      session.rows(
+        `select leasehold.enqueue_many('line', jsonb_agg(jsonb_build_object('payload', n)))
+         from generate_series(1, 400) as n`,
+      );
+    const lease = (limit: number) =>
+      session.rows(
+        `select leased.* from leasehold.lease_jobs(array['line'], gen_random_uuid(), $1) as leased`,
+        [limit],
+      );
+    // The plan is made now, and kept.
+    await enqueue();
+    await lease(200);
+    await session.rows(
+      `select leasehold.heartbeat_many(
+         array_agg(job_id), array_agg(token), null, array_agg(to_jsonb(job_id))
+       ) from leasehold.lease`,
+    );
+    await session.rows(
+      `select leasehold.release(job_id, token) from leasehold.lease order by job_id limit 50`,
+    );
+
+    await session.begin();
+    const read = () =>
+      session.value(
+        `select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables
+         where relid = 'leasehold.checkpoint'::regclass`,
+      );
+    const before = Number(await read());
+    const leased = await lease(200);
+    expect(leased.filter(({ checkpoint }) => checkpoint !== null)).toHaveLength(50);
+    expect(Number(await read()) - before).toBe(50);
+    await session.rollback();
+  });
 });

@@ -1,7 +1,8 @@
 create or replace function leasehold.complete_many(
   p_job_ids bigint[],
   p_tokens uuid[],
-  p_results jsonb[] default null
+  p_results jsonb[] default null,
+  p_brief boolean default false
 )
   returns setof leasehold.settlement
   language plpgsql
@@ -15,15 +16,17 @@ create or replace function leasehold.complete_many(
   set enable_indexscan = on
 as $$
 declare
+  v_ended record;
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
-  v_late boolean[] := array[]::boolean[];
-  v_not_kept bigint[];
+  v_late bigint[] := array[]::bigint[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
-  perform leasehold._require_companion('result', p_results, p_job_ids);
-  perform leasehold._require_documents('result', p_results);
+  if p_results is not null then
+    perform leasehold._require_companion('result', p_results, p_job_ids);
+    perform leasehold._require_documents('result', p_results);
+  end if;
 
   loop
     with ended as (
@@ -37,7 +40,9 @@ begin
           )
         ) is true
       returning
-        lease.*, leasehold._now() as ended_at, lease.expires_at <= leasehold._now() as late
+        lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.live_until, lease.token,
+        lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
+        lease.losses, lease.priority, lease.expires_at <= leasehold._now() as late
     ), keeping as materialized (
       select queue.queue_id, queue.keep_completed
       from leasehold.queue as queue
@@ -67,24 +72,29 @@ begin
         and item.token = ended.token
     )
     select
-      v_job_ids || array_agg(ended.job_id),
-      v_tokens || array_agg(ended.token),
-      v_late || array_agg(ended.late),
-      array_agg(ended.job_id) filter (where keeping.queue_id is null)
-    into v_job_ids, v_tokens, v_late, v_not_kept
+      array_agg(ended.job_id) as job_ids,
+      array_agg(ended.token) as tokens,
+      array_agg(ended.job_id) filter (where ended.late) as late,
+      array_agg(ended.job_id) filter (where keeping.queue_id is null) as not_kept,
+      case min(ended.queue_id) when max(ended.queue_id) then min(ended.queue_id) end as queue_id
+    into v_ended
     from ended
     left join keeping on keeping.queue_id = ended.queue_id;
 
-    if v_not_kept is not null then
-      perform leasehold._erase(v_not_kept);
+    v_job_ids := v_job_ids || v_ended.job_ids;
+    v_tokens := v_tokens || v_ended.tokens;
+    v_late := v_late || v_ended.late;
+    if v_ended.not_kept is not null then
+      perform leasehold._erase(v_ended.not_kept, v_ended.queue_id);
     end if;
     exit when cardinality(v_job_ids) >= cardinality(p_job_ids)
       or not leasehold._revive(p_job_ids, p_tokens);
   end loop;
 
-  if cardinality(v_job_ids) = cardinality(p_job_ids) and not (true = any (v_late)) then
+  if cardinality(v_job_ids) = cardinality(p_job_ids) and v_late = '{}' then
     return query select item.job_id, 'completed', false, null::interval
-    from unnest(p_job_ids) as item (job_id);
+    from unnest(p_job_ids) as item (job_id)
+    where p_brief is not true;
     return;
   end if;
 
@@ -96,26 +106,27 @@ begin
       when item.nth > 1 then 'already_completed'
       else 'completed'
     end,
-    coalesce(ended.late, false),
+    ended.job_id is not null and ended.job_id = any (v_late),
     null::interval
   from (
     select item.job_id, item.token, item.ordinality,
       row_number() over (partition by item.job_id, item.token order by item.ordinality) as nth
     from unnest(p_job_ids, p_tokens) with ordinality as item (job_id, token, ordinality)
   ) as item
-  left join unnest(v_job_ids, v_tokens, v_late) as ended (job_id, token, late)
+  left join unnest(v_job_ids, v_tokens) as ended (job_id, token)
     on ended.job_id = item.job_id
     and ended.token = item.token
   order by item.ordinality;
 end;
 $$;
 
-comment on function leasehold.complete_many(bigint[], uuid[], jsonb[]) is
+comment on function leasehold.complete_many(bigint[], uuid[], jsonb[], boolean) is
 $doc$Completes many jobs at once; each item is judged alone.
 
 p_job_ids  the jobs, at most 10000
 p_tokens   their tokens, in the same order
 p_results  what the handlers returned, in the same order, each null or JSON of at most 1 MiB as text; null: nothing
+p_brief    whether to return nothing where every item was completed in time, as most batches are
 
 Returns a settlement an item, in the order given: completed, already_completed, or why nothing changed:
 lease_lost, job_not_found, job_cancelled, job_finished.
