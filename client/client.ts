@@ -292,19 +292,11 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     queues: readonly N[],
     request: LeaseRequest,
   ): Promise<LeasedJob<PayloadOf<Q, N>>[]> {
-    return (await this.leaseUnparsed(queues, request)).map(rows.parsed<PayloadOf<Q, N>>);
-  }
-
-  /** @internal leaseJobs without parsing the payloads, which may be large and are for the handlers. */
-  async leaseUnparsed(
-    queues: readonly string[],
-    request: LeaseRequest,
-  ): Promise<rows.UnparsedJob[]> {
     const found = await this.#call(
       `select ${rows.LEASED_JOB} from leasehold.lease_jobs($1, $2, $3, $4, $5)`,
       [queues, request.workerId, request.limit ?? 1, span(request.leaseMs), request.requestId],
     );
-    return found.map(rows.unparsedJob);
+    return found.map(rows.leasedJob<PayloadOf<Q, N>>);
   }
 
   async heartbeat(
@@ -351,7 +343,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     // Most are simply completed: only what is not travels.
     const exceptions = await this.#call(
       `select ordinality::int4, ${rows.SETTLEMENT}
-       from leasehold.complete_many($1, $2, $3::jsonb[]) with ordinality
+       from leasehold.complete_many($1, $2, $3::jsonb[], true) with ordinality
        where status <> 'completed' or late`,
       [...columns(completions), results],
     );
@@ -497,8 +489,8 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   }
 }
 
-/** A span as PostgreSQL reads it. What is no number goes as it is, for SQL to refuse it. */
-function span(milliseconds: number | undefined): string | undefined {
+/** @internal A span as PostgreSQL reads it. What is no number goes as it is, for SQL to refuse it. */
+export function span(milliseconds: number | undefined): string | undefined {
   return milliseconds === undefined ? undefined : `${milliseconds} milliseconds`;
 }
 

@@ -11,6 +11,9 @@ import { Signal } from './signal.ts';
 import { Tempo } from './tempo.ts';
 import type { HeartbeatAnswer, Settlement } from './types.ts';
 
+/** So many times what a call leases ahead may wait: in hand, and in two calls that follow each other. */
+const DEPTH = 3;
+
 export interface InvocationsOptions {
   readonly runners: ReadonlyMap<string, Runner>;
   readonly settler: Settler;
@@ -51,16 +54,17 @@ export class Invocations {
   }
 
   /**
-   * How many more jobs to lease: those that can start now. Where handlers are much faster than the
-   * database, those too that will start before it could answer again; then the outcomes of earlier
-   * ones may be on their way still.
+   * How many more jobs to lease besides those that are on their way: those that can start now. Where
+   * handlers are much faster than the database, also those that will start before it could answer again,
+   * and as many for each call that is under way; then outcomes of earlier ones may be on their way still.
    */
-  get wanted(): number {
+  wanted(onTheirWay = 0): number {
     const { ahead } = this.tempo;
     const most = this.#options.timing.concurrency * (1 + ahead);
-    if (ahead === 0) return most - this.#running.size;
-    const begunOrWaiting = this.#working + this.#hand.size;
-    return Math.min(most - begunOrWaiting, 2 * most - this.#running.size);
+    const running = this.#running.size + onTheirWay;
+    if (ahead === 0) return most - running;
+    const begunOrWaiting = this.#working + this.#hand.size + onTheirWay;
+    return Math.min(most, DEPTH * most - begunOrWaiting, (DEPTH + 1) * most - running);
   }
 
   /** Begins a job that was leased, or goes on with it where its handler still runs. */

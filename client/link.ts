@@ -56,8 +56,18 @@ export class Link implements Queryable {
 
   /** Rejects with `deadline_exceeded`, `stopped`, or the driver's error. */
   query(text: string, values: unknown[] = []): Promise<pg.QueryResult> {
+    return this.#call({ text, values });
+  }
+
+  /** The same for many rows: arrays of text, whatever type parsers the application has set. */
+  async rows(text: string, values: unknown[]): Promise<(string | null)[][]> {
+    const answer = await this.#call({ text, values, rowMode: 'array', types: AS_TEXT });
+    return answer.rows;
+  }
+
+  #call(query: Query): Promise<pg.QueryResult> {
     const call = (turn?: Promise<unknown>): Promise<pg.QueryResult> =>
-      this.#withDeadline(({ client }) => this.#run(client, text, values), turn);
+      this.#withDeadline(({ client }) => this.#run(client, query), turn);
     // Each has its own deadline, so none waits longer than those before it may take.
     const answer =
       this.#options.pipelined === true ? call(this.#last) : this.#last.then(() => call());
@@ -71,16 +81,16 @@ export class Link implements Queryable {
    * Statements are prepared once a connection, which saves the server a third of a call. Where a pooler in
    * between gives every call another server, that fails before anything was done, and is done no more.
    */
-  async #run(client: pg.Client, text: string, values: unknown[]): Promise<pg.QueryResult> {
+  async #run(client: pg.Client, query: Query): Promise<pg.QueryResult> {
     if (this.#prepares) {
       try {
-        return await client.query({ name: nameOf(text), text, values });
+        return await client.query({ ...query, name: nameOf(query.text) });
       } catch (error) {
         if (!UNPREPARED.includes(sqlstateOf(error) ?? '')) throw error;
         this.#prepares = false;
       }
     }
-    return client.query(text, values);
+    return client.query(query);
   }
 
   /** Connects if there is no connection. */
@@ -198,6 +208,13 @@ export class Link implements Queryable {
     });
   }
 }
+
+/** As the driver takes it. */
+type Query = pg.QueryConfig & { readonly rowMode?: 'array' };
+
+const AS_TEXT = {
+  getTypeParser: () => (value: string) => value,
+} as unknown as pg.CustomTypesConfig;
 
 /** The prepared statement is not there, is there already, or answers another type since the schema changed. */
 const UNPREPARED: readonly string[] = ['26000', '42P05', '0A000'];

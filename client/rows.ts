@@ -45,16 +45,13 @@ export const QUEUE_STAT = `
 
 export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms, workers`;
 
-/** A leased job whose payload is still text: parsed where it is worked on. */
-export interface UnparsedJob extends LeasedJob<string> {}
-
-export function unparsedJob(row: Row): UnparsedJob {
+export function leasedJob<P>(row: Row): LeasedJob<P> {
   return {
     jobId: text(row.job_id),
     token: text(row.token),
     queue: text(row.queue),
     priority: number(row.priority),
-    payload: text(row.payload),
+    payload: json(row.payload) as P,
     headers: (json(row.headers) ?? {}) as LeasedJob['headers'],
     fence: BigInt(text(row.fence)),
     attempt: number(row.attempt),
@@ -69,8 +66,40 @@ export function unparsedJob(row: Row): UnparsedJob {
   };
 }
 
-export function parsed<P>(job: UnparsedJob): LeasedJob<P> {
-  return { ...job, payload: JSON.parse(job.payload) as P };
+/**
+ * The same for a scheduler, whose connection gives every column as text. A row costs by its columns, so what
+ * is as in most jobs is null: counters of zero, and the time left where it is all of the lease's ($4).
+ */
+export const UNPARSED_JOB = `
+  job_id, token, queue, priority, payload, headers, fence, attempt, nullif(failures, 0),
+  nullif(losses, 0), nullif(releases, 0), checkpoint, ${ms('nullif(remaining, $4)')},
+  ${ms('max_runtime')}, ${ms('enqueued_at')}`;
+
+/** A leased job whose payload is still text: parsed where it is worked on. */
+export interface UnparsedJob extends LeasedJob<string> {}
+
+export function unparsedJob(row: readonly (string | null)[], leaseMs: number): UnparsedJob {
+  const [jobId, token, queue, priority, payload, headers, fence, attempt] = row as string[];
+  const [failures, losses, releases, checkpoint, remainingMs, maxRuntimeMs, enqueuedMs] =
+    row.slice(8);
+  return {
+    jobId: text(jobId),
+    token: text(token),
+    queue: text(queue),
+    priority: number(priority),
+    payload: text(payload),
+    headers: (json(headers) ?? {}) as LeasedJob['headers'],
+    fence: BigInt(text(fence)),
+    attempt: number(attempt),
+    failures: number(failures),
+    losses: number(losses),
+    releases: number(releases),
+    checkpoint: json(checkpoint),
+    leaseMs,
+    remainingMs: optional(remainingMs, number) ?? leaseMs,
+    maxRuntimeMs: optional(maxRuntimeMs, number),
+    enqueuedAt: instant(enqueuedMs),
+  };
 }
 
 export function heartbeatAnswer(row: Row): HeartbeatAnswer {

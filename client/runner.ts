@@ -32,7 +32,10 @@ export class FunctionRunner implements Runner {
       'payload',
       JSON.parse(running.job.payload),
     );
-    const result = await this.#handler(jobOf(running.job, payload), contextOf(running, save));
+    const result = await this.#handler(
+      jobOf(running.job, payload),
+      new HandlerContext(running, save),
+    );
     return toResult(await accepted(running, this.#schemas.result, 'result', result));
   }
 
@@ -77,38 +80,69 @@ export function toResult(result: unknown): JsonText | undefined {
   return result === undefined ? undefined : toDocument('result', result);
 }
 
-function contextOf(running: Running, save: SaveCheckpoint): Context {
-  return {
-    get signal() {
-      return running.signal;
-    },
-    get fence() {
-      return running.job.fence;
-    },
-    get token() {
-      return running.job.token;
-    },
-    remainingMs: () => running.remainingMs(),
-    checkpoint: async (data, { flush = false } = {}) => {
-      const saved = save(toDocument('checkpoint', data), flush);
+/**
+ * What a handler can do besides returning. Made for every job, so it makes its methods only for those who
+ * ask, each to be called with or without the context before it.
+ */
+class HandlerContext implements Context {
+  readonly #running: Running;
+  readonly #save: SaveCheckpoint;
+
+  constructor(running: Running, save: SaveCheckpoint) {
+    this.#running = running;
+    this.#save = save;
+  }
+
+  get signal(): Context['signal'] {
+    return this.#running.signal;
+  }
+
+  get fence(): Context['fence'] {
+    return this.#running.job.fence;
+  }
+
+  get token(): Context['token'] {
+    return this.#running.job.token;
+  }
+
+  get remainingMs(): Context['remainingMs'] {
+    return () => this.#running.remainingMs();
+  }
+
+  get checkpoint(): Context['checkpoint'] {
+    return async (data, { flush = false } = {}) => {
+      const saved = this.#save(toDocument('checkpoint', data), flush);
       if (flush) await saved;
-    },
-    fail: (error, options = {}) => {
-      running.declared ??= failure(error, options);
-    },
-    release: (options = {}) => {
-      running.declared ??= release(options);
-    },
-    deadLetter: (reason) => {
-      running.declared ??= {
+    };
+  }
+
+  get fail(): Context['fail'] {
+    return (error, options = {}) => {
+      this.#running.declared ??= failure(error, options);
+    };
+  }
+
+  get release(): Context['release'] {
+    return (options = {}) => {
+      this.#running.declared ??= release(options);
+    };
+  }
+
+  get deadLetter(): Context['deadLetter'] {
+    return (reason) => {
+      this.#running.declared ??= {
         kind: 'dead_letter',
         reason: reason === undefined ? undefined : toText(reason),
       };
-    },
-    completeIn: async (transaction, result) => {
+    };
+  }
+
+  get completeIn(): Context['completeIn'] {
+    return async (transaction, result) => {
       const document = toResult(result);
+      const running = this.#running;
       running.completedIn = true;
       await Client.unchecked(transaction).complete(running.job.jobId, running.job.token, document);
-    },
-  };
+    };
+  }
 }

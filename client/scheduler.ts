@@ -8,6 +8,7 @@ import { isPassing, LeaseholdError } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
 import { Invocations } from './invocations.ts';
+import { leaseUnparsed } from './leasing.ts';
 import { Link, Pace } from './link.ts';
 import { Listener } from './listener.ts';
 import { DEFAULTS, type SchedulerOptions, type Timing, timingOf } from './options.ts';
@@ -40,6 +41,9 @@ const ENOUGH_TICKING = 4;
 /** How much less often at most: many may die at once. */
 const MAX_SHARE = 10;
 
+/** Most lease_jobs calls under way at once: the second one waits at the server for the first to be done. */
+const MAX_CALLS = 2;
+
 /** Most jobs that lease_jobs gives at once. */
 const MAX_LEASES = 10_000;
 
@@ -53,6 +57,12 @@ export interface StuckJob {
 export interface StopResult {
   /** Jobs whose handlers ignore their signal: released if `releaseStuck`, else left to expire. */
   readonly stuck: readonly StuckJob[];
+}
+
+/** A lease_jobs call that is under way. */
+interface Leasing {
+  readonly limit: number;
+  readonly answer: Promise<{ readonly sentAt: Instant; readonly jobs: readonly UnparsedJob[] }>;
 }
 
 /**
@@ -80,6 +90,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #invocations: Invocations;
   readonly #arrivals = new Arrivals();
   readonly #wake = new Signal();
+  /** Counts lease_jobs calls. */
+  #turn = 0;
+  /** When the last of them was answered. */
+  #answeredAt = 0;
   #queueIds = new Set<number>();
   /** When the database was last told that this worker is there. */
   #registeredAt: Instant | undefined;
@@ -165,7 +179,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
                 this.#arrivals.came();
               }
               if (!isTold) return;
-              const mayLook = this.#invocations.wanted > 0 || this.#listener?.dozing;
+              const mayLook = this.#invocations.wanted() > 0 || this.#listener?.dozing;
               if (mayLook && !this.#stopping.signal.aborted) this.#wake.fire();
               else this.#listener?.passOn();
             },
@@ -222,17 +236,36 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     void this.#listener?.run();
     this.#maintainIn(jittered(this.#timing.maintenanceMs));
 
-    let turn = 0;
+    const calls: Leasing[] = [];
     while (!this.#stopping.signal.aborted) {
-      const wanted = Math.min(this.#invocations.wanted, MAX_LEASES);
-      if (wanted <= 0) {
+      this.#ask(calls);
+      const call = calls.shift();
+      if (call === undefined) {
         await this.#waitForSlot();
         continue;
       }
-      const jobs = await this.#lease(wanted, turn++);
+      const { jobs, sentAt } = await call.answer;
+      // The database looks for the next ones while these begin.
+      if (jobs.length === call.limit) this.#ask(calls, jobs.length);
+      for (const job of jobs) this.#invocations.take(job, sentAt);
       if (jobs.length === 0) this.#arrivals.foundNone();
       else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
-      if (jobs.length < wanted) await this.#waitForJobs();
+      if (jobs.length < call.limit && calls.length === 0) await this.#waitForJobs();
+    }
+    // What calls under way still bring is released.
+    for (const { answer } of calls) {
+      const { jobs, sentAt } = await answer;
+      for (const job of jobs) this.#invocations.take(job, sentAt);
+    }
+  }
+
+  /** Asks for as many jobs as are wanted besides those that have come just now or are on their way. */
+  #ask(calls: Leasing[], arrived = 0): void {
+    while (calls.length < MAX_CALLS && !this.#stopping.signal.aborted) {
+      const onTheirWay = calls.reduce((sum, { limit }) => sum + limit, arrived);
+      const limit = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
+      if (limit <= 0) return;
+      calls.push(this.#lease(limit));
     }
   }
 
@@ -240,7 +273,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const { slotFreed } = this.#invocations;
     const since = performance.now();
     await slotFreed.wait(FULL_MS);
-    if (this.#invocations.wanted <= 0 && performance.now() - since >= FULL_MS) {
+    if (this.#invocations.wanted() <= 0 && performance.now() - since >= FULL_MS) {
       this.#listener?.rise();
       await slotFreed.wait();
     }
@@ -273,25 +306,22 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     return this.#arrivals.gapMs < Math.max(OFTEN_MS, 2 * this.#invocations.tempo.leaseMs);
   }
 
-  /** Leases and starts jobs. Every turn another queue comes first, so that none starves the others. */
-  async #lease(limit: number, turn: number): Promise<UnparsedJob[]> {
-    const first = turn % this.#queues.length;
+  /** Leases jobs. Every turn another queue comes first, so that none starves the others. */
+  #lease(limit: number): Leasing {
+    const first = this.#turn++ % this.#queues.length;
     const queues = [...this.#queues.slice(first), ...this.#queues.slice(0, first)];
-    const request = {
-      workerId: this.workerId,
-      limit,
-      leaseMs: this.#timing.leaseMs,
-      requestId: randomUUID(),
-    };
-    const answered = await this.#untilAnswered('lease', async () => {
+    const { leaseMs } = this.#timing;
+    const request = { queues, workerId: this.workerId, limit, leaseMs, requestId: randomUUID() };
+    const answer = this.#untilAnswered('lease', async () => {
       const sentAt = now();
-      return { sentAt, jobs: await this.#client.leaseUnparsed(queues, request) };
+      const jobs = await leaseUnparsed(this.#workLink, request);
+      // A call that is sent behind another one waits for that.
+      const at = performance.now();
+      this.#invocations.tempo.leaseTook(at - Math.max(sentAt.mono, this.#answeredAt));
+      this.#answeredAt = at;
+      return { sentAt, jobs };
     });
-    if (answered === undefined) return [];
-
-    this.#invocations.tempo.leaseTook(now().mono - answered.sentAt.mono);
-    for (const job of answered.jobs) this.#invocations.take(job, answered.sentAt);
-    return answered.jobs;
+    return { limit, answer: answer.then((found) => found ?? { sentAt: now(), jobs: [] }) };
   }
 
   /**

@@ -215,6 +215,39 @@ describe('slots', () => {
     expect(rows).toEqual([{ spent: 0 }]);
   });
 
+  test('a scheduler asks for the next jobs while the last ones come, and hands all back when it stops', async () => {
+    const queue = await createQueue();
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: 5000 }, (_, n) => ({ payload: n })),
+    );
+    const proxy = await proxied();
+    const ran: unknown[] = [];
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 10,
+      handlers: { [queue]: ({ payload }) => void ran.push(payload) },
+    });
+    await until(() => ran.length >= 200);
+    // Two calls are under way: both are answered after stop().
+    const late = proxy.plant({ sql: 'lease_jobs(', at: 'before-reply', deed: { delayMs: 100 } });
+    await late.struck;
+    await scheduler.stop();
+
+    const [stats] = await client.queueStats(queue);
+    expect(stats).toMatchObject({ leased: 0, completed: ran.length, ready: 5000 - ran.length });
+    const { rows } = await pool.query(
+      `select sum(losses + failures)::int4 as spent, sum(releases)::int4 > 0 as released
+       from leasehold.ready`,
+    );
+    expect(rows).toEqual([{ spent: 0, released: true }]);
+    const asked = proxy.statements.filter(({ text }) => text.includes('lease_jobs('));
+    const overlaps = asked.filter(
+      ({ sentAt }, n) => n > 0 && sentAt <= (asked[n - 1]?.answeredAt ?? Infinity),
+    );
+    expect(overlaps.length).toBeGreaterThan(0);
+  });
+
   test('queues of one scheduler take turns, however long the first one’s line is', async () => {
     const [a, b, c] = [await createQueue(), await createQueue(), await createQueue()];
     for (const queue of [a, b, c]) {
