@@ -206,28 +206,32 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     jobs: readonly NewJob<PayloadOf<Q, N>>[],
   ): Promise<string[]> {
     const schema = this.#options.schemas?.[queue]?.payload;
+    const arePlain = schema === undefined && jobs.every(isPlain);
     const items: unknown[] = [];
-    for (const job of jobs) {
-      const payload = schema ? await validate(schema, 'payload', job.payload) : job.payload;
-      items.push({
-        payload: payload ?? null,
-        headers: job.headers,
-        priority: job.priority,
-        run_at: job.runAt,
-        delay: span(job.delayMs),
-        dedup_key: job.dedupKey,
-        dedup_window: span(job.dedupWindowMs),
-        max_failures: job.maxFailures,
-        max_losses: job.maxLosses,
-        max_runtime: span(job.maxRuntimeMs),
-        time_to_live: span(job.timeToLiveMs),
-      });
+    if (!arePlain) {
+      for (const job of jobs) {
+        const payload = schema ? await validate(schema, 'payload', job.payload) : job.payload;
+        items.push({
+          payload: payload ?? null,
+          headers: job.headers,
+          priority: job.priority,
+          run_at: job.runAt,
+          delay: span(job.delayMs),
+          dedup_key: job.dedupKey,
+          dedup_window: span(job.dedupWindowMs),
+          max_failures: job.maxFailures,
+          max_losses: job.maxLosses,
+          max_runtime: span(job.maxRuntimeMs),
+          time_to_live: span(job.timeToLiveMs),
+        });
+      }
     }
-    const [row] = await this.#call('select leasehold.enqueue_many($1, $2)::text[] as job_ids', [
-      queue,
-      toJson(items),
-    ]);
-    return row?.job_ids as string[];
+    // Text, since an array is parsed character by character.
+    const [row] = await this.#call(
+      `select array_to_string(leasehold.enqueue_many($1, $2), ',') as job_ids`,
+      [queue, toJson(arePlain ? jobs : items)],
+    );
+    return row?.job_ids ? String(row.job_ids).split(',') : [];
   }
 
   /** `requested`: the holder learns with its next heartbeat. */
@@ -492,6 +496,13 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 /** @internal A span as PostgreSQL reads it. What is no number goes as it is, for SQL to refuse it. */
 export function span(milliseconds: number | undefined): string | undefined {
   return milliseconds === undefined ? undefined : `${milliseconds} milliseconds`;
+}
+
+/** Whether a job is an object of nothing but its payload, as most are: it is JSON as it stands. */
+function isPlain(job: NewJob<unknown>): boolean {
+  if (job.payload === undefined || Object.getPrototypeOf(job) !== Object.prototype) return false;
+  for (const key in job) if (key !== 'payload') return false;
+  return true;
 }
 
 function document(value: unknown): string | null {

@@ -126,7 +126,7 @@ async function lease(
 async function complete(client: pg.Client, leased: readonly Lease[]): Promise<string[]> {
   const ids = leased.map((row) => row.job_id);
   const { rows } = await client.query<{ job_id: string; status: string }>(
-    `select job_id, status from leasehold.complete_many($1::bigint[], $2::uuid[])
+    `select job_id, status from leasehold.complete_many($1::bigint[], $2::uuid[], p_brief => true)
      where status <> 'completed'`,
     [ids, leased.map((row) => row.token)],
   );
