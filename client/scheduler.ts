@@ -238,15 +238,15 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
     const calls: Leasing[] = [];
     while (!this.#stopping.signal.aborted) {
-      this.#ask(calls);
+      if (calls.length === 0) this.#ask(calls, 1);
       const call = calls.shift();
       if (call === undefined) {
         await this.#waitForSlot();
         continue;
       }
       const { jobs, sentAt } = await call.answer;
-      // The database looks for the next ones while these begin.
-      if (jobs.length === call.limit) this.#ask(calls, jobs.length);
+      // The database looks for the next ones while these begin, unless it has found all there are.
+      if (jobs.length === call.limit) this.#ask(calls, MAX_CALLS, jobs.length);
       for (const job of jobs) this.#invocations.take(job, sentAt);
       if (jobs.length === 0) this.#arrivals.foundNone();
       else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
@@ -260,8 +260,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 
   /** Asks for as many jobs as are wanted besides those that have come just now or are on their way. */
-  #ask(calls: Leasing[], arrived = 0): void {
-    while (calls.length < MAX_CALLS && !this.#stopping.signal.aborted) {
+  #ask(calls: Leasing[], atMost: number, arrived = 0): void {
+    while (calls.length < atMost && !this.#stopping.signal.aborted) {
       const onTheirWay = calls.reduce((sum, { limit }) => sum + limit, arrived);
       const limit = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
       if (limit <= 0) return;

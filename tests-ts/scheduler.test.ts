@@ -248,6 +248,29 @@ describe('slots', () => {
     expect(overlaps.length).toBeGreaterThan(0);
   });
 
+  test('a scheduler that has found all there is rests, however short its handlers were', async () => {
+    const queue = await createQueue();
+    await client.enqueueMany(
+      queue,
+      Array.from({ length: 2000 }, (_, n) => ({ payload: n })),
+    );
+    const proxy = await proxied();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      listenConnection: false,
+      concurrency: 10,
+      pollMs: 1000,
+      handlers: { [queue]: () => undefined },
+    });
+    await until(() => scheduler.eventsOf('job:settled').length === 2000);
+    const calls = (name: string) =>
+      proxy.statements.filter(({ text }) => text.includes(`${name}(`)).length;
+    const [looks, ticks] = [calls('lease_jobs'), calls('tick')];
+    await until(() => calls('tick') >= ticks + 4);
+    // Looks and ticks come every half to whole second, each in its own time.
+    expect(calls('lease_jobs') - looks).toBeLessThanOrEqual(10);
+  });
+
   test('queues of one scheduler take turns, however long the first one’s line is', async () => {
     const [a, b, c] = [await createQueue(), await createQueue(), await createQueue()];
     for (const queue of [a, b, c]) {
