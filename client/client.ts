@@ -61,6 +61,11 @@ export interface Failure extends Lease {
   readonly retryable?: boolean | undefined;
 }
 
+export interface Release extends Lease {
+  /** How long the job is to wait before it may run again. @default 0 */
+  readonly delayMs?: number | undefined;
+}
+
 export interface Renewal extends Lease {
   /** What the next attempt is to resume from; absent: leave the last one. */
   readonly checkpoint?: unknown;
@@ -273,9 +278,9 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     return (row?.bucket as number | null) ?? undefined;
   }
 
-  /** Ends one doze, and announces what is ready to others. */
-  async rise(queues: readonly QueueName<Q>[]): Promise<void> {
-    await this.#call('select leasehold.rise($1)', [queues]);
+  /** Ends one doze, if there is one, and announces what is ready to others. */
+  async rise(queues: readonly QueueName<Q>[], options: { dozed?: boolean } = {}): Promise<void> {
+    await this.#call('select leasehold.rise($1, $2)', [queues, options.dozed ?? true]);
   }
 
   /**
@@ -395,6 +400,15 @@ export class Client<Q extends QueueTypes = AnyQueues> {
       token,
       span(options.delayMs ?? 0),
     ]);
+  }
+
+  /** Releases up to 10,000 jobs; answers in the order given. */
+  async releaseMany(releases: readonly Release[]): Promise<Settlement[]> {
+    const found = await this.#call(
+      `select ${rows.SETTLEMENT} from leasehold.release_many($1, $2, $3::interval[])`,
+      [...columns(releases), releases.map(({ delayMs }) => span(delayMs ?? 0))],
+    );
+    return found.map(rows.settlement);
   }
 
   async deadLetter(jobId: string, token: string, reason?: string): Promise<Settlement> {

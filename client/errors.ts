@@ -94,7 +94,7 @@ export function schemaUnknown(version: number, known: readonly number[]): Leaseh
  */
 export function isPassing(error: unknown): boolean {
   if (error instanceof LeaseholdError && error.code === 'deadline_exceeded') return true;
-  const state = error instanceof LeaseholdError ? error.sqlstate : sqlstateOf(error);
+  const state = sqlstateOf(error);
   if (state !== undefined)
     return PASSING_CLASSES.has(state.slice(0, 2)) || PASSING_STATES.has(state);
   // Without a SQLSTATE it did not come from the server: the socket failed, or the driver gave up.
@@ -103,6 +103,7 @@ export function isPassing(error: unknown): boolean {
 
 /** The SQLSTATE of an error of the server. */
 export function sqlstateOf(error: unknown): string | undefined {
+  if (error instanceof LeaseholdError) return error.sqlstate;
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   // Node's own codes (ECONNRESET) have no five characters of this form.
   const { code } = error;

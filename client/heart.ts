@@ -104,7 +104,7 @@ export class Heart {
     let nextMs = jittered(heartbeatMs);
     try {
       if (await this.#renewAll(all)) nextMs = Math.min(nextMs, heartbeatMs / 4);
-      if (all) await register();
+      if (all && !this.#stopped) await register();
       this.#failures = 0;
     } catch (error) {
       if (!this.#stopped) onEvent({ type: 'call:failed', call: 'heartbeat', error });

@@ -6,6 +6,7 @@ export {
   KNOWN_SCHEMA_VERSIONS,
   type LeaseRequest,
   type Queryable,
+  type Release,
   type Renewal,
 } from './client.ts';
 export type { Context, Handler, Job } from './context.ts';

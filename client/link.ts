@@ -98,6 +98,12 @@ export class Link implements Queryable {
     await this.#withDeadline(async () => undefined);
   }
 
+  /** Drops the connection, with all that its session holds; the next call goes over a new one. */
+  async drop(error: Error): Promise<void> {
+    const connection = await this.#connection?.catch(() => undefined);
+    connection?.destroy(error);
+  }
+
   /** Ends the connection; calls under way and later ones reject. Never rejects. */
   async close(): Promise<void> {
     this.#closing.abort();

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs, jittered } from './clock.ts';
+import { sqlstateOf } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { Link, type Pace } from './link.ts';
 
@@ -9,6 +10,11 @@ const CHANNEL = 'leasehold';
 
 /** How soon after it rose a session lets others be told once more. */
 const PASS_ON_MS = 50;
+
+/** The server asks a silent client whether it is there: after half a minute, and three times. */
+const SET_KEEPALIVE = `select set_config(name, value, false) from (values
+  ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
+  ('tcp_user_timeout', '60000')) as setting (name, value)`;
 
 export interface ListenerOptions {
   readonly connection: pg.ClientConfig;
@@ -45,6 +51,11 @@ export class Listener {
   #watching = false;
   /** A call that dozes or watches is under way. */
   #asking = false;
+  /** Somebody wanted to rise meanwhile. */
+  #rose = false;
+  #passing: Promise<void> | undefined;
+  /** The last call that rises or passes on. */
+  #sent: Promise<void> = Promise.resolve();
   #retired = false;
   #passingOn: NodeJS.Timeout | undefined;
   /** Since when what becomes ready is announced. */
@@ -91,12 +102,13 @@ export class Listener {
     if (this.dozing || this.#heardAt === undefined || this.#asking || this.#retired) return false;
     clearTimeout(this.#passingOn);
     this.#asking = true;
-    const bucket = await this.#client.doze(this.#options.queues).catch(() => undefined);
+    this.#rose = false;
+    const bucket = await this.#held(this.#client.doze(this.#options.queues));
     this.#asking = false;
     if (bucket === undefined) return false;
-    if (this.#heardAt === undefined || this.#retired) {
+    if (this.#heardAt === undefined || this.#retired || this.#rose) {
       // It went over a new connection, or this one is deaf by now; or nobody wants it any more.
-      this.passOn();
+      this.#endDoze();
       return false;
     }
     this.#bucket = bucket;
@@ -108,13 +120,13 @@ export class Listener {
   async watch(): Promise<boolean> {
     if (!this.dozing || this.#asking) return false;
     this.#asking = true;
-    const watching = await this.#client.watch(this.#options.queues).catch(() => false);
+    const watching = (await this.#held(this.#client.watch(this.#options.queues))) === true;
     this.#asking = false;
     this.#watching = watching && this.dozing;
     if (!this.dozing) {
       // It rose meanwhile, or the connection is another.
-      if (watching) this.#client.unwatch(this.#options.queues).catch(() => undefined);
-      this.#passOnTwice();
+      if (watching) void this.#held(this.#client.unwatch(this.#options.queues));
+      this.passOn();
     }
     return this.#watching;
   }
@@ -124,16 +136,16 @@ export class Listener {
     if (!this.#watching) return;
     this.#watching = false;
     this.#toldSince = performance.now();
-    // If it fails the connection is lost, and the watch with it.
-    await this.#client.unwatch(this.#options.queues).catch(() => undefined);
+    await this.#held(this.#client.unwatch(this.#options.queues));
   }
 
   /** Asks not to be told any more; what is ready is announced to others. */
   rise(): void {
+    this.#rose = true;
     if (!this.dozing) return;
     void this.unwatch();
     this.#bucket = undefined;
-    this.#passOnTwice();
+    this.#endDoze();
   }
 
   /** Asks never to be told again. */
@@ -142,21 +154,41 @@ export class Listener {
     this.rise();
   }
 
-  /**
-   * Has others told of what was announced to this process. Not while a call is under way that dozes or
-   * watches: it would undo that, so the end of such a call sees to it.
-   */
+  /** Has others told of what was announced to this process. */
   passOn(): void {
-    if (this.#closed || this.#asking || this.dozing) return;
-    this.#client.rise(this.#options.queues).catch(() => undefined);
+    if (this.#closed || this.dozing) return;
+    // One that waits to be sent speaks for all that was announced until then.
+    this.#passing ??= Promise.resolve().then(async () => {
+      await this.#sent;
+      this.#passing = undefined;
+      await this.#rise(false);
+    });
   }
 
-  /** The second time for an enqueue that is under way and has seen this session doze, or watch. */
-  #passOnTwice(): void {
+  /** Ends the doze, and passes on once more for an enqueue under way that has seen this session doze, or watch. */
+  #endDoze(): void {
     if (this.#closed) return;
-    this.passOn();
+    void this.#rise(true);
     clearTimeout(this.#passingOn);
     this.#passingOn = setTimeout(() => this.passOn(), PASS_ON_MS);
+  }
+
+  #rise(dozed: boolean): Promise<void> {
+    this.#sent = this.#held(this.#client.rise(this.#options.queues, { dozed }));
+    return this.#sent;
+  }
+
+  /**
+   * A session keeps its locks where the server fails a call, so nobody knows then which it holds: its
+   * connection is dropped. Undefined where the call failed.
+   */
+  async #held<T>(call: Promise<T>): Promise<T | undefined> {
+    try {
+      return await call;
+    } catch (error) {
+      if (sqlstateOf(error) !== undefined) await this.#link.drop(error as Error);
+      return undefined;
+    }
   }
 
   /** Listens until close(). Never rejects. */
@@ -186,6 +218,8 @@ export class Listener {
   async #listen(connection: pg.Client): Promise<void> {
     connection.on('notification', ({ payload }) => this.#receive(payload ?? ''));
     await connection.query(`listen ${CHANNEL}`);
+    // What vanishes without a word must not be the one to be told, or to watch, for long.
+    await connection.query(SET_KEEPALIVE).catch(() => undefined);
     this.#options.onEvent({ type: 'listener:connected' });
     // What was announced while nobody listened is found by looking.
     this.#options.onReady(undefined, true);

@@ -47,6 +47,9 @@ const MAX_CALLS = 2;
 /** Most jobs that lease_jobs gives at once. */
 const MAX_LEASES = 10_000;
 
+/** How long stop() waits for what should take no time. */
+const LAST_MS = 1000;
+
 /** A job whose handler went on after stop() had told it to end. */
 export interface StuckJob {
   readonly jobId: string;
@@ -284,6 +287,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   /** Waits until it is worth looking again. */
   async #waitForJobs(): Promise<void> {
     const pollMs = jittered(this.#timing.pollMs);
+    const pollAt = performance.now() + pollMs;
     const listener = this.#listener;
     if (listener === undefined) return this.#wake.wait(pollMs);
     // What became ready just before was not announced: one more look.
@@ -298,7 +302,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     if (listener.watching) return this.#wake.wait(WATCH_MS);
     // An enqueue that was under way before announces nothing: early looks for it.
     const early = EARLY_LOOKS_MS.find((ms) => listener.dozing && listener.toldForMs < ms);
-    return this.#wake.wait(early === undefined ? pollMs : early - listener.toldForMs);
+    const leftMs = pollAt - performance.now();
+    return this.#wake.wait(early === undefined ? leftMs : early - listener.toldForMs);
   }
 
   /** Commits that announce jobs wait for each other: with this many they hardly do anything else. */
@@ -415,16 +420,25 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const stuck = this.running > 0 ? await this.#invocations.shutDown() : [];
 
     this.#heart.stop();
+    await this.#listener?.close();
+    if (this.#loop !== undefined) {
+      // A sign of life that is under way would bring the worker back.
+      await within(this.#heart.idle(), this.#timing.callTimeoutMs);
+      await this.#client.retireWorker(this.workerId).catch(() => false);
+      // What the last call brought all the same.
+      await this.#invocations.drained(LAST_MS, (running) => !running.stuck);
+    }
     this.#settler.close();
     this.#invocations.close();
-    await this.#listener?.close();
-    if (this.#loop !== undefined) await this.#client.retireWorker(this.workerId).catch(() => false);
     await Promise.all([
       this.#workLink.close(),
       this.#completeLink.close(),
       this.#heartLink.close(),
       ...[...this.#runners.values()].map((runner) => runner.close()),
     ]);
+    // It may be waiting to repeat a call, which it cannot any more.
+    this.#wake.fire();
+    await within(this.#loop, LAST_MS);
     this.#emit({ type: 'worker:stopped', workerId: this.workerId });
     return { stuck };
   }

@@ -74,10 +74,9 @@ export class Settler {
       await this.#saveCheckpoints(batch);
       await this.#send(batch.filter(({ outcome }) => outcome.kind === 'complete'));
       await this.#send(batch.filter(({ outcome }) => outcome.kind === 'fail'));
+      await this.#send(batch.filter(({ outcome }) => outcome.kind === 'release'));
       for (const delivery of batch) {
-        if (delivery.outcome.kind === 'release' || delivery.outcome.kind === 'dead_letter') {
-          await this.#send([delivery]);
-        }
+        if (delivery.outcome.kind === 'dead_letter') await this.#send([delivery]);
       }
     }
     this.#pumping = false;
@@ -148,7 +147,12 @@ export class Settler {
         batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })),
       );
     }
-    return Promise.all(batch.map(({ lease, outcome }) => this.#callOne(lease, outcome)));
+    if (first?.outcome.kind === 'release') {
+      return this.#options.client.releaseMany(
+        batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })),
+      );
+    }
+    return Promise.all(batch.map(({ lease, outcome }) => this.#deadLetter(lease, outcome)));
   }
 
   /** Nobody can lease a job that is being completed: unlike other outcomes it need not keep its place among the calls. */
@@ -168,13 +172,10 @@ export class Settler {
     }
   }
 
-  async #callOne({ jobId, token }: Lease, outcome: Outcome): Promise<Settlement> {
+  async #deadLetter({ jobId, token }: Lease, outcome: Outcome): Promise<Settlement> {
     try {
-      return outcome.kind === 'dead_letter'
-        ? await this.#options.client.deadLetter(jobId, token, outcome.reason)
-        : await this.#options.client.release(jobId, token, {
-            delayMs: outcome.kind === 'release' ? outcome.delayMs : undefined,
-          });
+      const reason = outcome.kind === 'dead_letter' ? outcome.reason : undefined;
+      return await this.#options.client.deadLetter(jobId, token, reason);
     } catch (error) {
       const status = refusal(error);
       if (status === undefined) throw error;

@@ -1410,8 +1410,11 @@ begin
         and ready.job_id < line.job_id
     ) as ready
   );
-  -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that.
-  if leasehold._now() - v_started > random() * interval '2 milliseconds' then
+  -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that. Only where
+  -- every statement sees what was committed before it: an old snapshot would take jobs for gone.
+  if leasehold._now() - v_started > random() * interval '2 milliseconds'
+    and current_setting('transaction_isolation') = 'read committed'
+  then
     v_mark := leasehold._advance_mark(p_queue_id, v_mark);
   end if;
 
@@ -1434,7 +1437,8 @@ create or replace function leasehold._wake(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_buckets integer[];
+  v_bucket integer;
+  v_told bigint := 0;
 begin
   -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
   if (
@@ -1458,29 +1462,31 @@ begin
     return;
   end if;
 
-  v_buckets := array(
-    select bucket
-    from generate_series(1, leasehold._buckets()) as bucket
-    where case
-      when pg_try_advisory_lock(leasehold._doze_class() + bucket, p_queue_id)
-        then not pg_advisory_unlock(leasehold._doze_class() + bucket, p_queue_id)
-      -- Shared it can be had from those who doze, not from another that tests it.
-      when pg_try_advisory_lock_shared(leasehold._doze_class() + bucket, p_queue_id)
-        then pg_advisory_unlock_shared(leasehold._doze_class() + bucket, p_queue_id)
-      else false
-    end
-    order by random()
-    limit p_jobs
-  );
-  if v_buckets = '{}' or pg_notification_queue_usage() >= 0.5 then
+  if pg_notification_queue_usage() >= 0.5 then
     return;
   end if;
-  if p_jobs >= leasehold._buckets() then
-    perform pg_notify('leasehold', 'ready:' || p_queue_id);
-  else
-    perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || bucket)
-    from unnest(v_buckets) as bucket;
-  end if;
+  v_bucket := random() * leasehold._buckets();
+  for v_nth in 1..leasehold._buckets() loop
+    v_bucket := v_bucket % leasehold._buckets() + 1;
+    if (
+      case
+        when pg_try_advisory_lock(leasehold._doze_class() + v_bucket, p_queue_id)
+          then not pg_advisory_unlock(leasehold._doze_class() + v_bucket, p_queue_id)
+        -- Shared it can be had from those who doze, not from another that tests it.
+        when pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
+          then pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
+        else false
+      end
+    ) then
+      if p_jobs >= leasehold._buckets() then
+        perform pg_notify('leasehold', 'ready:' || p_queue_id);
+        return;
+      end if;
+      perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
+      v_told := v_told + 1;
+      exit when v_told = p_jobs;
+    end if;
+  end loop;
 end;
 $$;
 -- end sql/internal/_wake.sql
@@ -2614,14 +2620,46 @@ create or replace function leasehold.enqueue(
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_queue_id integer;
+  v_time_to_live interval;
+  v_max_bytes integer;
+  v_now timestamptz;
+  v_claimed boolean;
+  v_job_id bigint;
 begin
+  -- Most jobs are a payload and no more: with nothing to check but its size, and one place to go to, that
+  -- is a third of what the way for all others takes.
   if p_payload is not null and p_priority = 5
     and num_nonnulls(
       p_run_at, p_delay, p_dedup_key, p_headers, p_max_failures, p_max_losses, p_max_runtime,
       p_time_to_live
     ) = 0
   then
-    return (leasehold._enqueue_plain(p_queue, array[p_payload]))[1];
+    perform leasehold._require_writable();
+    select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
+    into v_queue_id, v_time_to_live, v_max_bytes
+    from leasehold.queue as queue
+    where queue.name = p_queue
+      and queue.dropped_at is null;
+    if not found or octet_length(p_payload::text) > v_max_bytes then
+      perform leasehold._require_size(leasehold._queue(p_queue), octet_length(p_payload::text));
+    end if;
+
+    v_now := leasehold._now();
+    v_claimed := leasehold._claim_ids();
+    insert into leasehold.job (enqueued_at, queue_id, priority, payload)
+    values (v_now, v_queue_id, p_priority, p_payload)
+    returning job_id into v_job_id;
+
+    insert into leasehold.ready (
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
+    )
+    values (
+      v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority, not v_claimed
+    );
+    perform leasehold._wake(v_queue_id);
+    return v_job_id;
   end if;
 
   return (leasehold._enqueue(p_queue, array[row(
@@ -2977,7 +3015,10 @@ Raises 22023.$doc$;
 -- end sql/functions/doze.sql
 
 -- begin sql/functions/rise.sql
-create or replace function leasehold.rise(p_queues text[])
+create or replace function leasehold.rise(
+  p_queues text[],
+  p_dozed boolean default true
+)
   returns void
   language plpgsql
   security definer
@@ -2996,10 +3037,13 @@ begin
     from leasehold.queue as queue
     where queue.name = any (p_queues)
   );
-  perform
-    pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
-    pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
-  from unnest(v_queue_ids) as queue_id;
+  -- A lock that is not held is a warning in the log of the server.
+  if p_dozed then
+    perform
+      pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
+      pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
+    from unnest(v_queue_ids) as queue_id;
+  end if;
 
   -- What was announced to this session alone is for others now.
   if current_setting('transaction_read_only') = 'off' then
@@ -3010,11 +3054,12 @@ begin
 end;
 $$;
 
-comment on function leasehold.rise(text[]) is
+comment on function leasehold.rise(text[], boolean) is
 $doc$Says that this session has no slots free and wants no announcements any more. Ready jobs that are left are
 announced to another session.
 
 p_queues  the queues that doze was called with
+p_dozed   whether this session dozes on them; false: only announce what is ready
 
 Every doze takes one rise. To be called, too, when an announcement comes that nobody here can follow.
 Raises 22023.$doc$;
@@ -3122,6 +3167,9 @@ declare
   v_seed bytea;
   v_line bigint[];
   v_remembered boolean := false;
+  -- Of many jobs, those that others have touched are passed over without asking for their locks. So are
+  -- those of a lease that was rolled back: one call of eight looks at all, and each that finds none.
+  v_thorough boolean := p_limit < 50 or random() < 0.125;
   v_left integer := p_limit;
   v_leased integer;
 begin
@@ -3170,85 +3218,91 @@ begin
     -- and none tells another, without asking the system for randomness once a job.
     v_seed := coalesce(v_seed, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
-    return query
-    with gone as (
-      -- Rows of ready are never updated, so the address that was locked is the row.
-      delete from leasehold.ready as ready
-      where ready.ctid = any (array(
-        -- Priority by priority: what lies below the mark is older than what lies above.
-        select place.row_address
-        from unnest(v_line) with ordinality as line (job_id, nth)
-        cross join lateral (
-          select below.row_address
-          from (
-            select ready.ctid as row_address
-            from leasehold.ready as ready
-            where ready.returned
-              and ready.queue_id = v_queue.queue_id
-              and ready.priority = line.nth - 1
-              and ready.job_id < line.job_id
-              and (ready.live_until is null or ready.live_until > v_now)
-            order by ready.job_id
-            limit v_left
-            for update skip locked
-          ) as below
-          union all
-          select above.row_address
-          from (
-            select ready.ctid as row_address
-            from leasehold.ready as ready
-            where ready.queue_id = v_queue.queue_id
-              and ready.priority = line.nth - 1
-              and ready.job_id >= line.job_id
-              and (ready.live_until is null or ready.live_until > v_now)
-            order by ready.job_id
-            limit v_left
-            for update skip locked
-          ) as above
-        ) as place
-        limit v_left
-      ))
-      returning
-        ready.job_id, ready.priority, ready.live_until, ready.attempt + 1 as attempt,
-        ready.failures, ready.losses, ready.releases
-    ), granted as materialized (
-      select
-        gone.*,
-        v_epoch << 32 | gone.attempt as fence,
-        encode(substr(sha256(v_seed || int8send(gone.job_id)), 1, 16), 'hex')::uuid as token,
-        coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
-        job.enqueued_at, job.payload, job.headers
-      from gone
-      -- One walk of the key for all of them, whatever the statistics say.
-      join leasehold.job as job on job.job_id = gone.job_id
-      where job.job_id = any (array(select gone.job_id from gone))
-    ), leased as (
-      insert into leasehold.lease (
-        job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
-        worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
+    loop
+      return query
+      with gone as (
+        -- Rows of ready are never updated, so the address that was locked is the row.
+        delete from leasehold.ready as ready
+        where ready.ctid = any (array(
+          -- Priority by priority: what lies below the mark is older than what lies above.
+          select place.row_address
+          from unnest(v_line) with ordinality as line (job_id, nth)
+          cross join lateral (
+            select below.row_address
+            from (
+              select ready.ctid as row_address
+              from leasehold.ready as ready
+              where ready.returned
+                and ready.queue_id = v_queue.queue_id
+                and ready.priority = line.nth - 1
+                and ready.job_id < line.job_id
+                and (ready.live_until is null or ready.live_until > v_now)
+                and (v_thorough or ready.xmax = '0')
+              order by ready.job_id
+              limit v_left
+              for update skip locked
+            ) as below
+            union all
+            select above.row_address
+            from (
+              select ready.ctid as row_address
+              from leasehold.ready as ready
+              where ready.queue_id = v_queue.queue_id
+                and ready.priority = line.nth - 1
+                and ready.job_id >= line.job_id
+                and (ready.live_until is null or ready.live_until > v_now)
+                and (v_thorough or ready.xmax = '0')
+              order by ready.job_id
+              limit v_left
+              for update skip locked
+            ) as above
+          ) as place
+          limit v_left
+        ))
+        returning
+          ready.job_id, ready.priority, ready.live_until, ready.attempt + 1 as attempt,
+          ready.failures, ready.losses, ready.releases
+      ), granted as materialized (
+        select
+          gone.*,
+          v_epoch << 32 | gone.attempt as fence,
+          encode(substr(sha256(v_seed || int8send(gone.job_id)), 1, 16), 'hex')::uuid as token,
+          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+          job.enqueued_at, job.payload, job.headers
+        from gone
+        -- One walk of the key for all of them, whatever the statistics say.
+        join leasehold.job as job on job.job_id = gone.job_id
+        where job.job_id = any (array(select gone.job_id from gone))
+      ), leased as (
+        insert into leasehold.lease (
+          job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
+          worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
+        )
+        select
+          granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
+          v_now + granted.max_runtime, granted.live_until, granted.token,
+          p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
+          granted.releases, granted.failures, granted.losses, granted.priority
+        from granted
       )
       select
-        granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
-        v_now + granted.max_runtime, granted.live_until, granted.token,
-        p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
-        granted.releases, granted.failures, granted.losses, granted.priority
+        granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
+        granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
+        granted.releases,
+        case when granted.attempt > 1 then (
+          select checkpoint.data
+          from leasehold.checkpoint as checkpoint
+          where checkpoint.job_id = granted.job_id
+        ) end,
+        v_duration, v_duration, granted.max_runtime, granted.enqueued_at, v_now + v_duration
       from granted
-    )
-    select
-      granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
-      granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
-      granted.releases,
-      case when granted.attempt > 1 then (
-        select checkpoint.data
-        from leasehold.checkpoint as checkpoint
-        where checkpoint.job_id = granted.job_id
-      ) end,
-      v_duration, v_duration, granted.max_runtime, granted.enqueued_at, v_now + v_duration
-    from granted
-    order by granted.priority, granted.job_id;
+      order by granted.priority, granted.job_id;
 
-    get diagnostics v_leased = row_count;
-    v_left := v_left - v_leased;
+      get diagnostics v_leased = row_count;
+      v_left := v_left - v_leased;
+      exit when v_thorough or v_leased > 0;
+      v_thorough := true;
+    end loop;
   end loop;
 
   if not v_remembered and exists (
@@ -3838,6 +3892,76 @@ Raises LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the lease rows in id order. Safe to repeat.$doc$;
 -- end sql/functions/fail_many.sql
 
+-- begin sql/functions/release_many.sql
+create or replace function leasehold.release_many(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_delays interval[] default null
+)
+  returns setof leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_nestloop = off
+as $$
+declare
+  v_endings leasehold._ending[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
+  perform leasehold._require_companion('delay', p_delays, p_job_ids);
+  perform leasehold._require_span('delay', delay, interval '0', interval '10 years')
+  from unnest(p_delays) as delay;
+
+  select array_agg(row(
+    held,
+    case when held.cancel_requested_at is null then 'released' else 'cancelled' end,
+    null,
+    false,
+    case
+      when held.cancel_requested_at is not null then 'cancelled'
+      when item.delay > interval '0' then 'scheduled'
+      else 'ready'
+    end,
+    held.cancel_reason,
+    leasehold._now() + item.delay
+  )::leasehold._ending)
+  into v_endings
+  from leasehold._take(p_job_ids, p_tokens) as held
+  join (
+    -- Of equal items the first counts.
+    select distinct on (item.job_id, item.token)
+      item.job_id, item.token, coalesce(item.delay, interval '0') as delay
+    from unnest(p_job_ids, p_tokens, p_delays)
+      with ordinality as item (job_id, token, delay, ordinality)
+    order by item.job_id, item.token, item.ordinality
+  ) as item
+    on item.job_id = held.job_id
+    and item.token = held.token;
+
+  return query select * from leasehold._answer_endings(p_job_ids, p_tokens, v_endings);
+
+  perform leasehold._wake((ending.held).queue_id, count(*))
+  from unnest(v_endings) as ending
+  where ending.destination = 'ready'
+  group by (ending.held).queue_id;
+end;
+$$;
+
+comment on function leasehold.release_many(bigint[], uuid[], interval[]) is
+$doc$Hands many jobs back, free of charge; each item is judged alone.
+
+p_job_ids  the jobs, at most 10000
+p_tokens   their tokens, in the same order
+p_delays   how long each is to wait before it may run again, 0 to 10 years; null members and null: not at all
+
+Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
+or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.
+Locks the lease rows in id order. Safe to repeat.$doc$;
+-- end sql/functions/release_many.sql
+
 -- begin sql/functions/release.sql
 create or replace function leasehold.release(
   p_job_id bigint,
@@ -3850,38 +3974,13 @@ create or replace function leasehold.release(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_endings leasehold._ending[];
   v_settlement leasehold.settlement;
 begin
-  perform leasehold._require_read_committed();
-  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
   if p_delay is null then
     raise exception 'delay must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  perform leasehold._require_span('delay', p_delay, interval '0', interval '10 years');
-
-  select array_agg(row(
-    held,
-    case when held.cancel_requested_at is null then 'released' else 'cancelled' end,
-    null,
-    false,
-    case
-      when held.cancel_requested_at is not null then 'cancelled'
-      when p_delay > interval '0' then 'scheduled'
-      else 'ready'
-    end,
-    held.cancel_reason,
-    leasehold._now() + p_delay
-  )::leasehold._ending)
-  into v_endings
-  from leasehold._take(array[p_job_id], array[p_token]) as held;
-
   select settlement.* into v_settlement
-  from leasehold._answer_endings(array[p_job_id], array[p_token], v_endings) as settlement;
-
-  if v_settlement.status = 'released' and p_delay = interval '0' then
-    perform leasehold._wake(((v_endings[1]).held).queue_id);
-  end if;
+  from leasehold.release_many(array[p_job_id], array[p_token], array[p_delay]) as settlement;
   return leasehold._settled(v_settlement);
 end;
 $$;

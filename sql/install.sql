@@ -108,6 +108,7 @@
 \ir functions/complete_many.sql
 \ir functions/fail.sql
 \ir functions/fail_many.sql
+\ir functions/release_many.sql
 \ir functions/release.sql
 \ir functions/dead_letter.sql
 -- Group: look and repair

@@ -185,7 +185,7 @@ select is_empty(
 select is_empty(
   $$select signature from function
     where code ~* '\m_wake\M'
-      and name not in ('_enqueue', '_enqueue_plain', 'resume_queue', 'release', 'redrive', 'promote_due', 'reap_expired', 'rise')$$,
+      and name not in ('enqueue', '_enqueue', '_enqueue_plain', 'resume_queue', 'release_many', 'redrive', 'promote_due', 'reap_expired', 'rise')$$,
   'heartbeat, complete and fail wake nobody (hazard N1)'
 );
 select is_empty(

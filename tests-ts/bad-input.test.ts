@@ -618,6 +618,7 @@ const EVERY: Readonly<Record<string, Call>> = {
   redrive: `select leasehold.redrive(array[leasehold_test.job_id('dead')])`,
   register_worker: `select leasehold.register_worker(leasehold_test.worker_id('a'), array['a'])`,
   release: `select leasehold.release(${A})`,
+  release_many: `select leasehold.release_many(${AB_IDS}, ${AB_TOKENS})`,
   resume_queue: `select leasehold.resume_queue('work')`,
   retire_worker: `select leasehold.retire_worker(leasehold_test.worker_id('a'))`,
   rise: `select leasehold.rise(array['work'])`,

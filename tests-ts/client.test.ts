@@ -425,6 +425,21 @@ describe('work', () => {
   });
 });
 
+test('releaseMany hands jobs back free of charge, each with its own delay', async () => {
+  const [a, b, c] = [await enqueueAndLease(), await enqueueAndLease(), await enqueueAndLease()];
+  const settlements = await client.releaseMany([
+    { jobId: c.jobId, token: c.token, delayMs: 5000 },
+    { jobId: a.jobId, token: a.token },
+    { jobId: b.jobId, token: c.token },
+  ]);
+  expect(settlements.map(({ status, retryInMs }) => [status, retryInMs])).toEqual([
+    ['released', expect.closeTo(5000, -3)],
+    ['released', 0],
+    ['lease_lost', undefined],
+  ]);
+  expect(await client.job(a.jobId)).toMatchObject({ state: 'ready', releases: 1, failures: 0 });
+});
+
 describe('look, repair and maintain', () => {
   test('peek pages through a queue without touching it', async () => {
     const queue = await createQueue();

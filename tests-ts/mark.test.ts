@@ -141,4 +141,24 @@ describe('the mark', () => {
     );
     expect(await admin.value(mark)).toBe(`{${Array(10).fill('9000000000').join(',')}}`);
   });
+
+  test('is not moved by a transaction whose snapshot is old', async () => {
+    const passed = await enqueue(admin);
+    expect(await take(one)).toEqual([passed]);
+    await one.rows('begin isolation level repeatable read');
+    await one.rows('select from leasehold.queue');
+    const job = await enqueue(admin);
+    await goOn();
+    await enqueue(admin, 9);
+    // So often that one of these looks is slow enough for the mark to be moved.
+    await one.rows(
+      `select leasehold._line(queue.queue_id)
+       from leasehold.queue as queue
+       cross join generate_series(1, 2000)
+       where queue.name = $1`,
+      [queue],
+    );
+    await one.commit();
+    expect(await take(two, 1)).toEqual([job]);
+  });
 });

@@ -755,6 +755,59 @@ describe('lease_jobs with a request id', () => {
   });
 });
 
+describe('lease_jobs of many', () => {
+  const fill = async (queue: string, count: number) => {
+    await admin.rows('select leasehold.create_queue($1)', [queue]);
+    return admin.column(
+      `select unnest(leasehold.enqueue_many($1, jsonb_agg(jsonb_build_object('payload', n))))
+       from generate_series(1, $2::integer) as n`,
+      [queue, count],
+    );
+  };
+  const take = (session: Session, queue: string, limit: number) =>
+    session.column('select job_id from leasehold.lease_jobs(array[$1], gen_random_uuid(), $2)', [
+      queue,
+      limit,
+    ]);
+
+  test('passes over what others hold, in the order of the line', async () => {
+    mayNotWait();
+    for (let round = 0; round < 20; round++) {
+      const jobs = await fill(`held ${round}`, 200);
+      const found = await meanwhile(
+        () => take(one, `held ${round}`, 60),
+        () => take(two, `held ${round}`, 100),
+      );
+      expect(found).toEqual(jobs.slice(60, 160));
+    }
+  });
+
+  test('finds what a lease that was rolled back has left, at the latest where there is nothing else', async () => {
+    for (let round = 0; round < 20; round++) {
+      const queue = `left ${round}`;
+      const jobs = await fill(queue, 160);
+      await one.begin();
+      await take(one, queue, 60);
+      await one.rollback();
+
+      const first = await take(two, queue, 100);
+      const rest = await take(two, queue, 100);
+      expect([jobs.slice(0, 100), jobs.slice(60)]).toContainEqual(first);
+      expect([...first, ...rest].toSorted(byNumber)).toEqual(jobs);
+    }
+  });
+
+  test('takes the oldest first also of what was touched, where few are asked for', async () => {
+    const jobs = await fill('touched', 60);
+    await one.begin();
+    await take(one, 'touched', 60);
+    await one.rollback();
+    expect(await take(two, 'touched', 49)).toEqual(jobs.slice(0, 49));
+  });
+});
+
+const byNumber = (a: string | null, b: string | null) => Number(a) - Number(b);
+
 describe('complete against heartbeat', () => {
   test('complete waits for a heartbeat of its own lease, and completes', async () => {
     const held = await leased(admin);

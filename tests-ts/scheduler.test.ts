@@ -72,6 +72,25 @@ async function locks(queue: string, what: 'doze' | 'watch'): Promise<number> {
   return rows[0]?.count ?? Number.NaN;
 }
 
+/** A listener alone, and the types of its events. */
+function listening(connectionString: string, queues: readonly string[]) {
+  const events: string[] = [];
+  const listener = new Listener({
+    connection: { connectionString },
+    workerId: randomUUID(),
+    queues,
+    probeMs: 30_000,
+    deadlineMs: 5_000,
+    pace: new Pace(),
+    onEvent: ({ type }) => events.push(type),
+    onReady: () => undefined,
+    onCancel: () => undefined,
+  });
+  onTestFinished(() => listener.close());
+  void listener.run();
+  return { listener, events };
+}
+
 async function untilDozing(queue: string, sessions: number): Promise<void> {
   await until(async () => (await locks(queue, 'doze')) === sessions);
 }
@@ -1047,19 +1066,7 @@ describe('finding jobs', () => {
   test('a watch whose answer comes after the session has risen is not kept', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
-    const listener = new Listener({
-      connection: { connectionString: proxy.url },
-      workerId: randomUUID(),
-      queues: [queue],
-      probeMs: 30_000,
-      deadlineMs: 5_000,
-      pace: new Pace(),
-      onEvent: () => undefined,
-      onReady: () => undefined,
-      onCancel: () => undefined,
-    });
-    onTestFinished(() => listener.close());
-    void listener.run();
+    const { listener } = listening(proxy.url, [queue]);
     await until(() => listener.doze());
     const late = proxy.plant({ sql: 'watch(', at: 'before-reply', deed: { delayMs: 200 } });
     const watching = listener.watch();
@@ -1069,6 +1076,33 @@ describe('finding jobs', () => {
     expect(await watching).toBe(false);
     await until(async () => (await locks(queue, 'watch')) + (await locks(queue, 'doze')) === 0);
     expect(listener.watching).toBe(false);
+  });
+
+  test('a doze whose answer comes after somebody wanted to rise is not kept', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const { listener } = listening(proxy.url, [queue]);
+    await until(() => listener.doze());
+    listener.rise();
+    const late = proxy.plant({ sql: 'doze(', at: 'before-reply', deed: { delayMs: 200 } });
+    const dozing = listener.doze();
+    await late.struck;
+    listener.rise();
+    expect(await dozing).toBe(false);
+    await until(async () => (await locks(queue, 'doze')) === 0);
+    expect(listener.dozing).toBe(false);
+  });
+
+  test('a session whose locks are not known any more is given up', async () => {
+    const queue = await createQueue();
+    const { listener, events } = listening(url, [queue, null as unknown as string]);
+    await until(() => events.includes('listener:connected'));
+    await until(async () => {
+      await listener.doze();
+      return events.filter((type) => type === 'listener:connected').length > 1;
+    });
+    expect(events).toContain('listener:lost');
+    expect(await locks(queue, 'doze')).toBe(0);
   });
 
   test('a scheduler that stops leaves to others what becomes ready while its handlers end', async () => {

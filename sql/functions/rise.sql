@@ -1,4 +1,7 @@
-create or replace function leasehold.rise(p_queues text[])
+create or replace function leasehold.rise(
+  p_queues text[],
+  p_dozed boolean default true
+)
   returns void
   language plpgsql
   security definer
@@ -17,10 +20,13 @@ begin
     from leasehold.queue as queue
     where queue.name = any (p_queues)
   );
-  perform
-    pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
-    pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
-  from unnest(v_queue_ids) as queue_id;
+  -- A lock that is not held is a warning in the log of the server.
+  if p_dozed then
+    perform
+      pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
+      pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
+    from unnest(v_queue_ids) as queue_id;
+  end if;
 
   -- What was announced to this session alone is for others now.
   if current_setting('transaction_read_only') = 'off' then
@@ -31,11 +37,12 @@ begin
 end;
 $$;
 
-comment on function leasehold.rise(text[]) is
+comment on function leasehold.rise(text[], boolean) is
 $doc$Says that this session has no slots free and wants no announcements any more. Ready jobs that are left are
 announced to another session.
 
 p_queues  the queues that doze was called with
+p_dozed   whether this session dozes on them; false: only announce what is ready
 
 Every doze takes one rise. To be called, too, when an announcement comes that nobody here can follow.
 Raises 22023.$doc$;

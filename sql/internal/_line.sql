@@ -34,8 +34,11 @@ begin
         and ready.job_id < line.job_id
     ) as ready
   );
-  -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that.
-  if leasehold._now() - v_started > random() * interval '2 milliseconds' then
+  -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that. Only where
+  -- every statement sees what was committed before it: an old snapshot would take jobs for gone.
+  if leasehold._now() - v_started > random() * interval '2 milliseconds'
+    and current_setting('transaction_isolation') = 'read committed'
+  then
     v_mark := leasehold._advance_mark(p_queue_id, v_mark);
   end if;
 

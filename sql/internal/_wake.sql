@@ -11,7 +11,8 @@ create or replace function leasehold._wake(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_buckets integer[];
+  v_bucket integer;
+  v_told bigint := 0;
 begin
   -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
   if (
@@ -35,28 +36,30 @@ begin
     return;
   end if;
 
-  v_buckets := array(
-    select bucket
-    from generate_series(1, leasehold._buckets()) as bucket
-    where case
-      when pg_try_advisory_lock(leasehold._doze_class() + bucket, p_queue_id)
-        then not pg_advisory_unlock(leasehold._doze_class() + bucket, p_queue_id)
-      -- Shared it can be had from those who doze, not from another that tests it.
-      when pg_try_advisory_lock_shared(leasehold._doze_class() + bucket, p_queue_id)
-        then pg_advisory_unlock_shared(leasehold._doze_class() + bucket, p_queue_id)
-      else false
-    end
-    order by random()
-    limit p_jobs
-  );
-  if v_buckets = '{}' or pg_notification_queue_usage() >= 0.5 then
+  if pg_notification_queue_usage() >= 0.5 then
     return;
   end if;
-  if p_jobs >= leasehold._buckets() then
-    perform pg_notify('leasehold', 'ready:' || p_queue_id);
-  else
-    perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || bucket)
-    from unnest(v_buckets) as bucket;
-  end if;
+  v_bucket := random() * leasehold._buckets();
+  for v_nth in 1..leasehold._buckets() loop
+    v_bucket := v_bucket % leasehold._buckets() + 1;
+    if (
+      case
+        when pg_try_advisory_lock(leasehold._doze_class() + v_bucket, p_queue_id)
+          then not pg_advisory_unlock(leasehold._doze_class() + v_bucket, p_queue_id)
+        -- Shared it can be had from those who doze, not from another that tests it.
+        when pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
+          then pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
+        else false
+      end
+    ) then
+      if p_jobs >= leasehold._buckets() then
+        perform pg_notify('leasehold', 'ready:' || p_queue_id);
+        return;
+      end if;
+      perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
+      v_told := v_told + 1;
+      exit when v_told = p_jobs;
+    end if;
+  end loop;
 end;
 $$;

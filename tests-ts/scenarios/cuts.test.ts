@@ -31,7 +31,7 @@ const STATEMENTS = {
   heartbeat_many: 'leasehold.heartbeat_many(',
   complete_many: 'leasehold.complete_many(',
   fail_many: 'leasehold.fail_many(',
-  release: 'leasehold.release(',
+  release_many: 'leasehold.release_many(',
   dead_letter: 'leasehold.dead_letter(',
 } as const;
 
