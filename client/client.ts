@@ -524,6 +524,15 @@ function document(value: unknown): string | null {
 }
 
 /** Ids and tokens as the two arrays that every batch function takes. */
-function columns(leases: readonly Lease[]): [string[], string[]] {
-  return [leases.map((lease) => lease.jobId), leases.map((lease) => lease.token)];
+function columns(leases: readonly Lease[]): [unknown, unknown] {
+  const jobIds = leases.map((lease) => lease.jobId);
+  const tokens = leases.map((lease) => lease.token);
+  // The driver escapes member by member, which takes longer than all the rest.
+  return [
+    jobIds.every((jobId) => PLAIN.test(jobId)) ? `{${jobIds.join(',')}}` : jobIds,
+    tokens.every((token) => PLAIN.test(token)) ? `{${tokens.join(',')}}` : tokens,
+  ];
 }
+
+/** What a member of an array may be as it stands: ids and uuids are, "null" and what has a comma are not. */
+const PLAIN = /^[0-9a-f-]+$/i;
