@@ -26,17 +26,19 @@ export class FunctionRunner implements Runner {
   }
 
   async run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined> {
-    const payload = await accepted(
-      running,
-      this.#schemas.payload,
-      'payload',
-      JSON.parse(running.job.payload),
-    );
+    const { payload: payloadSchema, result: resultSchema } = this.#schemas;
+    const parsed: unknown = JSON.parse(running.job.payload);
+    // Most queues have no schema, and each await that need not be costs a short handler dearly.
+    const payload = payloadSchema
+      ? await accepted(running, payloadSchema, 'payload', parsed)
+      : parsed;
     const result = await this.#handler(
       jobOf(running.job, payload),
       new HandlerContext(running, save),
     );
-    return toResult(await accepted(running, this.#schemas.result, 'result', result));
+    return toResult(
+      resultSchema ? await accepted(running, resultSchema, 'result', result) : result,
+    );
   }
 
   async close(): Promise<void> {}
