@@ -1,5 +1,7 @@
 import { DEFAULTS } from '../client/options.ts';
+import type { PickupFloor } from './contenders/pickup-floor.ts';
 import type { Benchmark, BenchmarkContext, Outcome } from './support/benchmark.ts';
+import type { Pickup } from './support/contender.ts';
 import { type Installed, installed, requireLeft } from './support/installed.ts';
 import { alternate, type Side } from './support/rounds.ts';
 import { median, quantile, ratioOf } from './support/statistics.ts';
@@ -35,12 +37,11 @@ export const pickup: Benchmark = {
     };
     const sides: PickupSide[] = [];
     for (const name of CONTENDERS) {
-      const contender = await installed(context, name);
-      sides.push(
-        pickupSide(name, contender, idle),
-        pickupSide(`${name}_random`, contender, random),
-      );
+      const picker = pickerOf(await installed(context, name));
+      sides.push(pickupSide(name, picker, idle), pickupSide(`${name}_random`, picker, random));
     }
+    const floor = await floorOf(context);
+    sides.push(pickupSide('floor', floor, idle), pickupSide('floor_random', floor, random));
     const figures = await alternate(sides, rounds, context.log);
     const tails = (name: string): readonly number[] =>
       sides.find((side) => side.name === name)?.latencies ?? [];
@@ -51,6 +52,9 @@ export const pickup: Benchmark = {
       ratios: {
         ratio_graphile: ratioOf(figures, 'leasehold', 'graphile'),
         ratio_graphile_random: ratioOf(figures, 'leasehold_random', 'graphile_random'),
+        ratio_floor: ratioOf(figures, 'leasehold', 'floor'),
+        ratio_floor_random: ratioOf(figures, 'leasehold_random', 'floor_random'),
+        ratio_floor_graphile: ratioOf(figures, 'floor', 'graphile'),
         ratio_pgboss: ratioOf(figures, 'leasehold', 'pgboss'),
         ratio_pgboss_random: ratioOf(figures, 'leasehold_random', 'pgboss_random'),
         p99_ms: quantile(tails('leasehold'), 0.99),
@@ -68,7 +72,7 @@ export const pickup: Benchmark = {
       },
       details: Object.fromEntries(
         sides
-          .filter(({ contender }) => contender !== 'leasehold')
+          .filter(({ name }) => !name.startsWith('leasehold'))
           .flatMap(({ name, latencies }) => [
             [`${name}_p99_ms`, quantile(latencies, 0.99)],
             [`${name}_worst_ms`, quantile(latencies, 1)],
@@ -84,24 +88,49 @@ interface Arrivals {
   readonly oneByOne: boolean;
 }
 
+/** Who takes part: it adds jobs after gaps, and says how long each waited. */
+interface Picker {
+  readonly url: string;
+  pickup(work: Pickup): Promise<number[]>;
+  /** Throws unless all jobs are done. */
+  verify(): Promise<void>;
+}
+
+function pickerOf(contender: Installed): Picker {
+  return {
+    url: contender.url,
+    pickup: (work) => contender.process.call('pickup', work),
+    verify: () => requireLeft(contender, 0),
+  };
+}
+
+/** What no system can be faster than that commits a job and then takes it durably. */
+async function floorOf(context: BenchmarkContext): Promise<Picker> {
+  const { url } = await context.createDatabase();
+  const program = context.program<PickupFloor>('contenders/pickup-floor.ts');
+  await program.call('install', url);
+  // It is done when it has answered for every job.
+  return { url, pickup: (work) => program.call('pickup', work), verify: async () => undefined };
+}
+
 /** Its figure is a median; what the tails are taken from are the latencies of all its turns. */
 interface PickupSide extends Side {
-  readonly contender: Installed['name'];
   readonly latencies: readonly number[];
 }
 
-function pickupSide(name: string, contender: Installed, arrivals: Arrivals): PickupSide {
-  const { jobs, gapMs, oneByOne } = arrivals;
-  const { process, url } = contender;
+function pickupSide(
+  name: string,
+  { url, pickup, verify }: Picker,
+  { jobs, gapMs, oneByOne }: Arrivals,
+): PickupSide {
   const latencies: number[] = [];
   return {
     name,
-    contender: contender.name,
     latencies,
     async measure() {
       const gapsMs = Array.from({ length: WARM_UP + jobs }, gapMs);
-      const turn = (await process.call('pickup', { url, gapsMs, oneByOne })).slice(WARM_UP);
-      await requireLeft(contender, 0);
+      const turn = (await pickup({ url, gapsMs, oneByOne })).slice(WARM_UP);
+      await verify();
       latencies.push(...turn);
       return median(turn);
     },
