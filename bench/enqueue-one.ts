@@ -1,3 +1,4 @@
+import type { EnqueueFloor } from './contenders/enqueue-floor.ts';
 import type { LeaseholdWorker } from './contenders/leasehold-worker.ts';
 import type { Benchmark, BenchmarkContext, Outcome } from './support/benchmark.ts';
 import { times, WARM_UP } from './support/contender.ts';
@@ -37,6 +38,7 @@ export const enqueueOne: Benchmark = {
     for (const name of ['graphile', 'pgboss'] as const) {
       sides.push(peerSide(await installed(context, name), 2_000 * part));
     }
+    sides.push(floorSide(context, await installed(context, 'leasehold'), 8_000 * part));
     const measured = await alternate(sides, rounds, context.log);
     // Like the peers where nobody takes the jobs.
     const figures = { leasehold: measured[`leasehold_${PEER_CONNECTIONS}_busy`] ?? 0, ...measured };
@@ -55,6 +57,8 @@ export const enqueueOne: Benchmark = {
         ratio_graphile: ratioOf(figures, 'leasehold', 'graphile'),
         ratio_graphile_idle: ratioOf(figures, `leasehold_${PEER_CONNECTIONS}_idle`, 'graphile'),
         ratio_pgboss: ratioOf(figures, 'leasehold', 'pgboss'),
+        ratio_floor: ratioOf(figures, 'leasehold', 'floor'),
+        ratio_floor_graphile: ratioOf(figures, 'floor', 'graphile'),
       },
       target: {
         ...Object.fromEntries(ofSilent.map(([name]) => [name, '>= 0.9'])),
@@ -142,6 +146,24 @@ function peerSide(contender: Installed, jobs: number): Side {
       await admin.query('checkpoint');
       const seconds = await process.call('addOne', { url, jobs, connections: PEER_CONNECTIONS });
       await requireLeft(contender, jobs + PEER_CONNECTIONS * WARM_UP);
+      await process.call('clear', url);
+      return jobs / seconds;
+    },
+  };
+}
+
+/** The same rows without the functions: no system that writes them can be faster. */
+function floorSide(
+  context: BenchmarkContext,
+  { process, url, admin }: Installed,
+  jobs: number,
+): Side {
+  const program = context.program<EnqueueFloor>('contenders/enqueue-floor.ts');
+  return {
+    name: 'floor',
+    async measure() {
+      await admin.query('checkpoint');
+      const seconds = await program.call('addOne', { url, jobs, connections: PEER_CONNECTIONS });
       await process.call('clear', url);
       return jobs / seconds;
     },

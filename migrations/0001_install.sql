@@ -1423,6 +1423,25 @@ end;
 $$;
 -- end sql/internal/_line.sql
 
+-- begin sql/internal/_is_held.sql
+-- Whether sessions hold this advisory lock shared, for as long as they like. Nobody but them and those who
+-- ask, for an instant, takes it: one that can be had whole, or not even shared, is held by none of them.
+create or replace function leasehold._is_held(
+  p_class integer,
+  p_queue_id integer
+)
+  returns boolean
+  language sql
+  volatile
+return case
+  when pg_catalog.pg_try_advisory_lock(p_class, p_queue_id)
+    then not pg_catalog.pg_advisory_unlock(p_class, p_queue_id)
+  when pg_catalog.pg_try_advisory_lock_shared(p_class, p_queue_id)
+    then pg_catalog.pg_advisory_unlock_shared(p_class, p_queue_id)
+  else false
+end;
+-- end sql/internal/_is_held.sql
+
 -- begin sql/internal/_wake.sql
 -- Tells sessions that doze that a queue has ready jobs: for each job one bucket of them, all for many jobs.
 -- A hint: losing it costs a poll interval. A commit that carries NOTIFY waits for every other such commit, so
@@ -1440,14 +1459,7 @@ declare
   v_bucket integer;
   v_told bigint := 0;
 begin
-  -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
-  if (
-    case
-      when pg_try_advisory_lock(leasehold._doze_class(), p_queue_id)
-        then pg_advisory_unlock(leasehold._doze_class(), p_queue_id)
-      else false
-    end
-  ) then
+  if not leasehold._is_held(leasehold._doze_class(), p_queue_id) then
     return;
   end if;
 
@@ -1468,24 +1480,14 @@ begin
   v_bucket := random() * leasehold._buckets();
   for v_nth in 1..leasehold._buckets() loop
     v_bucket := v_bucket % leasehold._buckets() + 1;
-    if (
-      case
-        when pg_try_advisory_lock(leasehold._doze_class() + v_bucket, p_queue_id)
-          then not pg_advisory_unlock(leasehold._doze_class() + v_bucket, p_queue_id)
-        -- Shared it can be had from those who doze, not from another that tests it.
-        when pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
-          then pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
-        else false
-      end
-    ) then
-      if p_jobs >= leasehold._buckets() then
-        perform pg_notify('leasehold', 'ready:' || p_queue_id);
-        return;
-      end if;
-      perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
-      v_told := v_told + 1;
-      exit when v_told = p_jobs;
+    continue when not leasehold._is_held(leasehold._doze_class() + v_bucket, p_queue_id);
+    if p_jobs >= leasehold._buckets() then
+      perform pg_notify('leasehold', 'ready:' || p_queue_id);
+      return;
     end if;
+    perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
+    v_told := v_told + 1;
+    exit when v_told = p_jobs;
   end loop;
 end;
 $$;

@@ -66,6 +66,7 @@
 \ir internal/_claim_ids.sql
 \ir internal/_advance_mark.sql
 \ir internal/_line.sql
+\ir internal/_is_held.sql
 \ir internal/_wake.sql
 \ir internal/_deduplicate.sql
 \ir internal/_require_size.sql

@@ -14,14 +14,7 @@ declare
   v_bucket integer;
   v_told bigint := 0;
 begin
-  -- Who dozes holds this lock shared: it cannot be had whole. It is held for no longer than this.
-  if (
-    case
-      when pg_try_advisory_lock(leasehold._doze_class(), p_queue_id)
-        then pg_advisory_unlock(leasehold._doze_class(), p_queue_id)
-      else false
-    end
-  ) then
+  if not leasehold._is_held(leasehold._doze_class(), p_queue_id) then
     return;
   end if;
 
@@ -42,24 +35,14 @@ begin
   v_bucket := random() * leasehold._buckets();
   for v_nth in 1..leasehold._buckets() loop
     v_bucket := v_bucket % leasehold._buckets() + 1;
-    if (
-      case
-        when pg_try_advisory_lock(leasehold._doze_class() + v_bucket, p_queue_id)
-          then not pg_advisory_unlock(leasehold._doze_class() + v_bucket, p_queue_id)
-        -- Shared it can be had from those who doze, not from another that tests it.
-        when pg_try_advisory_lock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
-          then pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, p_queue_id)
-        else false
-      end
-    ) then
-      if p_jobs >= leasehold._buckets() then
-        perform pg_notify('leasehold', 'ready:' || p_queue_id);
-        return;
-      end if;
-      perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
-      v_told := v_told + 1;
-      exit when v_told = p_jobs;
+    continue when not leasehold._is_held(leasehold._doze_class() + v_bucket, p_queue_id);
+    if p_jobs >= leasehold._buckets() then
+      perform pg_notify('leasehold', 'ready:' || p_queue_id);
+      return;
     end if;
+    perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
+    v_told := v_told + 1;
+    exit when v_told = p_jobs;
   end loop;
 end;
 $$;
