@@ -270,12 +270,12 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 
   /**
    * Says that this connection's session wants to be told of ready jobs; it listens on "leasehold". Resolves
-   * to its bucket: of announcements that name one, only those of that bucket concern it; to undefined,
-   * having changed nothing, where somebody was in the way.
+   * to its bucket: of announcements that name one, only those of that bucket concern it; to null, having
+   * changed nothing, where somebody was in the way.
    */
-  async doze(queues: readonly QueueName<Q>[]): Promise<number | undefined> {
-    const [row] = await this.#call('select leasehold.doze($1) as bucket', [queues]);
-    return (row?.bucket as number | null) ?? undefined;
+  async doze(queues: readonly QueueName<Q>[]): Promise<number | null> {
+    const [row] = await this.#call('select leasehold.doze($1)::text as bucket', [queues]);
+    return row?.bucket ? Number(row.bucket) : null;
   }
 
   /** Ends one doze, if there is one, and announces what is ready to others. */

@@ -17,7 +17,10 @@ export interface Job<P = unknown, C = unknown> {
   readonly enqueuedAt: Date;
 }
 
-/** What a handler can do besides returning (the job is complete) and throwing (it failed). */
+/**
+ * What a handler can do besides returning (the job is complete) and throwing (it failed). To be passed on
+ * whole, or taken apart by name: a copy of it (`{ ...context }`) has none of its members.
+ */
 export interface Context<C = unknown> {
   /**
    * Fires when the handler must stop, with a {@link JobAbort} whose `code` is `lease_lost`,

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs, jittered } from './clock.ts';
@@ -10,6 +11,13 @@ const CHANNEL = 'leasehold';
 
 /** How soon after it rose a session lets others be told once more. */
 const PASS_ON_MS = 50;
+
+/** How soon to look again, and ask again, where somebody was in the way of a doze. */
+const IN_THE_WAY_MS = 25;
+
+/** Shortest, and longest, time without dozing after the server has failed a call that dozes, watches or ends it. */
+const MIN_AVOID_MS = 1000;
+const MAX_AVOID_MS = 60_000;
 
 /** The server asks a silent client whether it is there: after half a minute, and three times. */
 const SET_KEEPALIVE = `select set_config(name, value, false) from (values
@@ -53,6 +61,8 @@ export class Listener {
   #asking = false;
   /** Somebody wanted to rise meanwhile. */
   #rose = false;
+  #refusals = 0;
+  #avoidUntil = 0;
   #passing: Promise<void> | undefined;
   /** The last call that rises or passes on. */
   #sent: Promise<void> = Promise.resolve();
@@ -95,17 +105,23 @@ export class Listener {
   }
 
   /**
-   * Asks to be told of ready jobs. True where that is new: what became ready just before was not
-   * announced, so one more look is needed. Never rejects.
+   * Asks to be told of ready jobs. True where one more look is needed: that is new, and what became ready
+   * just before was not announced; or somebody was in the way. Never rejects.
    */
   async doze(): Promise<boolean> {
     if (this.dozing || this.#heardAt === undefined || this.#asking || this.#retired) return false;
+    if (performance.now() < this.#avoidUntil) return false;
     clearTimeout(this.#passingOn);
     this.#asking = true;
     this.#rose = false;
     const bucket = await this.#held(this.#client.doze(this.#options.queues));
     this.#asking = false;
     if (bucket === undefined) return false;
+    if (bucket === null) {
+      await sleep(IN_THE_WAY_MS);
+      return true;
+    }
+    this.#refusals = 0;
     if (this.#heardAt === undefined || this.#retired || this.#rose) {
       // It went over a new connection, or this one is deaf by now; or nobody wants it any more.
       this.#endDoze();
@@ -174,19 +190,24 @@ export class Listener {
   }
 
   #rise(dozed: boolean): Promise<void> {
-    this.#sent = this.#held(this.#client.rise(this.#options.queues, { dozed }));
+    const call = this.#client.rise(this.#options.queues, { dozed });
+    this.#sent = dozed ? this.#held(call) : call.catch(() => undefined);
     return this.#sent;
   }
 
   /**
    * A session keeps its locks where the server fails a call, so nobody knows then which it holds: its
-   * connection is dropped. Undefined where the call failed.
+   * connection is dropped, and polling has to do for a while. Undefined where the call failed.
    */
   async #held<T>(call: Promise<T>): Promise<T | undefined> {
     try {
       return await call;
     } catch (error) {
-      if (sqlstateOf(error) !== undefined) await this.#link.drop(error as Error);
+      if (sqlstateOf(error) !== undefined) {
+        this.#avoidUntil =
+          performance.now() + backoffMs(this.#refusals++, 4 * MIN_AVOID_MS, MAX_AVOID_MS);
+        await this.#link.drop(error as Error);
+      }
       return undefined;
     }
   }

@@ -65,7 +65,8 @@ export interface StopResult {
 /** A lease_jobs call that is under way. */
 interface Leasing {
   readonly limit: number;
-  readonly answer: Promise<{ readonly sentAt: Instant; readonly jobs: readonly UnparsedJob[] }>;
+  /** Resolves to how many jobs it brought, once they have begun. Never rejects. */
+  readonly answer: Promise<number>;
 }
 
 /**
@@ -93,7 +94,11 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #invocations: Invocations;
   readonly #arrivals = new Arrivals();
   readonly #wake = new Signal();
-  /** Counts lease_jobs calls. */
+  /** Calls that wait to be repeated. */
+  readonly #retries = new Set<Signal>();
+  /** The lease_jobs calls under way, the first one first. */
+  readonly #calls: Leasing[] = [];
+  /** Counts them. */
   #turn = 0;
   /** When the last of them was answered. */
   #answeredAt = 0;
@@ -183,7 +188,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
               }
               if (!isTold) return;
               const mayLook = this.#invocations.wanted() > 0 || this.#listener?.dozing;
-              if (mayLook && !this.#stopping.signal.aborted) this.#wake.fire();
+              if (mayLook && !this.#stopping.signal.aborted) this.#lookNow();
               else this.#listener?.passOn();
             },
             onCancel: () => this.#heart.beatNow(),
@@ -239,36 +244,27 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     void this.#listener?.run();
     this.#maintainIn(jittered(this.#timing.maintenanceMs));
 
-    const calls: Leasing[] = [];
     while (!this.#stopping.signal.aborted) {
-      if (calls.length === 0) this.#ask(calls, 1);
-      const call = calls.shift();
+      if (this.#calls.length === 0) this.#ask(1);
+      const [call] = this.#calls;
       if (call === undefined) {
         await this.#waitForSlot();
         continue;
       }
-      const { jobs, sentAt } = await call.answer;
-      // The database looks for the next ones while these begin, unless it has found all there are.
-      if (jobs.length === call.limit) this.#ask(calls, MAX_CALLS, jobs.length);
-      for (const job of jobs) this.#invocations.take(job, sentAt);
-      if (jobs.length === 0) this.#arrivals.foundNone();
-      else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
-      if (jobs.length < call.limit && calls.length === 0) await this.#waitForJobs();
+      const found = await call.answer;
+      if (found < call.limit && this.#calls.length === 0) await this.#waitForJobs();
     }
     // What calls under way still bring is released.
-    for (const { answer } of calls) {
-      const { jobs, sentAt } = await answer;
-      for (const job of jobs) this.#invocations.take(job, sentAt);
-    }
+    await Promise.all(this.#calls.map(({ answer }) => answer));
   }
 
   /** Asks for as many jobs as are wanted besides those that have come just now or are on their way. */
-  #ask(calls: Leasing[], atMost: number, arrived = 0): void {
-    while (calls.length < atMost && !this.#stopping.signal.aborted) {
-      const onTheirWay = calls.reduce((sum, { limit }) => sum + limit, arrived);
+  #ask(mostCalls: number, arrived = 0): void {
+    while (this.#calls.length < mostCalls && !this.#stopping.signal.aborted) {
+      const onTheirWay = this.#calls.reduce((sum, { limit }) => sum + limit, arrived);
       const limit = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
       if (limit <= 0) return;
-      calls.push(this.#lease(limit));
+      this.#calls.push(this.#lease(limit));
     }
   }
 
@@ -306,34 +302,66 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     return this.#wake.wait(early === undefined ? leftMs : early - listener.toldForMs);
   }
 
+  /** There may be jobs, or the database may be back. */
+  #lookNow(): void {
+    this.#wake.fire();
+    for (const retry of this.#retries) retry.fire();
+  }
+
   /** Commits that announce jobs wait for each other: with this many they hardly do anything else. */
   get #comeOften(): boolean {
     return this.#arrivals.gapMs < Math.max(OFTEN_MS, 2 * this.#invocations.tempo.leaseMs);
   }
 
-  /** Leases jobs. Every turn another queue comes first, so that none starves the others. */
+  /** Leases and starts jobs. Every turn another queue comes first, so that none starves the others. */
   #lease(limit: number): Leasing {
     const first = this.#turn++ % this.#queues.length;
     const queues = [...this.#queues.slice(first), ...this.#queues.slice(0, first)];
     const { leaseMs } = this.#timing;
     const request = { queues, workerId: this.workerId, limit, leaseMs, requestId: randomUUID() };
-    const answer = this.#untilAnswered('lease', async () => {
+    const answered = this.#untilAnswered('lease', async () => {
       const sentAt = now();
-      const jobs = await leaseUnparsed(this.#workLink, request);
-      // A call that is sent behind another one waits for that.
-      const at = performance.now();
-      this.#invocations.tempo.leaseTook(at - Math.max(sentAt.mono, this.#answeredAt));
-      this.#answeredAt = at;
-      return { sentAt, jobs };
+      return { sentAt, jobs: await leaseUnparsed(this.#workLink, request) };
     });
-    return { limit, answer: answer.then((found) => found ?? { sentAt: now(), jobs: [] }) };
+    const call: Leasing = {
+      limit,
+      answer: answered.then((answer) => {
+        this.#calls.splice(this.#calls.indexOf(call), 1);
+        if (answer === undefined) return 0;
+        this.#begin(answer.jobs, answer.sentAt, limit);
+        return answer.jobs.length;
+      }),
+    };
+    return call;
+  }
+
+  #begin(jobs: readonly UnparsedJob[], sentAt: Instant, limit: number): void {
+    // A call that is sent behind another one waits for that.
+    const at = performance.now();
+    this.#invocations.tempo.leaseTook(at - Math.max(sentAt.mono, this.#answeredAt));
+    this.#answeredAt = at;
+    // The database looks for the next ones while these begin, unless it has found all there are.
+    if (jobs.length === limit) this.#ask(MAX_CALLS, jobs.length);
+    for (const job of jobs) this.#invocations.take(job, sentAt);
+    if (jobs.length === 0) this.#arrivals.foundNone();
+    else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
   }
 
   /**
    * Repeats a call until the database has answered. A lease_jobs call goes on, under its request id,
    * while the scheduler stops: its lost answer may have leased jobs. Undefined once the link is closed.
    */
-  async #untilAnswered<T>(call: 'start' | 'lease', make: () => Promise<T>): Promise<T | undefined> {
+  #untilAnswered<T>(call: 'start' | 'lease', make: () => Promise<T>): Promise<T | undefined> {
+    const retry = new Signal();
+    this.#retries.add(retry);
+    return this.#repeat(call, make, retry).finally(() => this.#retries.delete(retry));
+  }
+
+  async #repeat<T>(
+    call: 'start' | 'lease',
+    make: () => Promise<T>,
+    retry: Signal,
+  ): Promise<T | undefined> {
     for (let tries = 0; ; tries++) {
       try {
         return await make();
@@ -347,8 +375,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
           return undefined;
         }
         // What does not pass, a queue that was dropped say, may be mended by somebody: look again.
-        const delayMs = isPassing(error) ? backoffMs(tries) : jittered(this.#timing.pollMs);
-        await this.#wake.wait(delayMs);
+        await retry.wait(isPassing(error) ? backoffMs(tries) : jittered(this.#timing.pollMs));
       }
     }
   }
@@ -362,7 +389,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       try {
         await this.#sayIsBack();
         const { promoted, reaped, nextDueInMs, workers } = await this.#client.tick();
-        if (promoted + reaped > 0) this.#wake.fire();
+        if (promoted + reaped > 0) this.#lookNow();
         // Had others been in time, there had been nothing to do: they may not tick at all.
         const share = promoted + reaped > 0 ? 1 : Math.max(1, workers / ENOUGH_TICKING);
         nextMs *= Math.min(share, MAX_SHARE);
@@ -400,14 +427,14 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     // A queue that was made anew is not the one that is dozed on.
     if (areNew) {
       this.#listener?.rise();
-      this.#wake.fire();
+      this.#lookNow();
     }
     this.#registeredAt = sentAt;
   }
 
   async #stop(graceMs: number): Promise<StopResult> {
     this.#stopping.abort();
-    this.#wake.fire();
+    this.#lookNow();
     // What becomes ready from here on is for others, however long the handlers take to end.
     this.#listener?.retire();
     this.#invocations.stop();
@@ -437,7 +464,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       ...[...this.#runners.values()].map((runner) => runner.close()),
     ]);
     // It may be waiting to repeat a call, which it cannot any more.
-    this.#wake.fire();
+    this.#lookNow();
     await within(this.#loop, LAST_MS);
     this.#emit({ type: 'worker:stopped', workerId: this.workerId });
     return { stuck };

@@ -2631,7 +2631,7 @@ declare
   v_job_id bigint;
 begin
   -- Most jobs are a payload and no more: with nothing to check but its size, and one place to go to, that
-  -- is a third of what the way for all others takes.
+  -- is half of what the way for all others takes.
   if p_payload is not null and p_priority = 5
     and num_nonnulls(
       p_run_at, p_delay, p_dedup_key, p_headers, p_max_failures, p_max_losses, p_max_runtime,
@@ -2644,7 +2644,13 @@ begin
     from leasehold.queue as queue
     where queue.name = p_queue
       and queue.dropped_at is null;
-    if not found or octet_length(p_payload::text) > v_max_bytes then
+    if not found then
+      -- It says why not, unless somebody has created the queue just now.
+      select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
+      into v_queue_id, v_time_to_live, v_max_bytes
+      from leasehold._queue(p_queue) as queue;
+    end if;
+    if octet_length(p_payload::text) > v_max_bytes then
       perform leasehold._require_size(leasehold._queue(p_queue), octet_length(p_payload::text));
     end if;
 
@@ -3324,7 +3330,9 @@ p_limit       most jobs to lease, 1 to 10000
 p_lease       length of the leases, 1 second to 1 day; null: each queue's default
 p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases
 
-Returns the jobs in the order of the line. Each has its token, to be shown by every later call.
+Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
+limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
+this call, also where it was rolled back. None is returned only where none can be had.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
 -- end sql/functions/lease_jobs.sql
@@ -3738,7 +3746,7 @@ begin
       when item.nth > 1 then 'already_completed'
       else 'completed'
     end,
-    ended.job_id is not null and ended.job_id = any (v_late),
+    late.job_id is not null,
     null::interval
   from (
     select item.job_id, item.token, item.ordinality,
@@ -3748,6 +3756,7 @@ begin
   left join unnest(v_job_ids, v_tokens) as ended (job_id, token)
     on ended.job_id = item.job_id
     and ended.token = item.token
+  left join unnest(v_late) as late (job_id) on late.job_id = ended.job_id
   order by item.ordinality;
 end;
 $$;

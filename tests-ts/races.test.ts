@@ -771,7 +771,7 @@ describe('lease_jobs of many', () => {
     ]);
 
   test('passes over what others hold, in the order of the line', async () => {
-    mayNotWait();
+    await mayNotWait();
     for (let round = 0; round < 20; round++) {
       const jobs = await fill(`held ${round}`, 200);
       const found = await meanwhile(

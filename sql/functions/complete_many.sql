@@ -106,7 +106,7 @@ begin
       when item.nth > 1 then 'already_completed'
       else 'completed'
     end,
-    ended.job_id is not null and ended.job_id = any (v_late),
+    late.job_id is not null,
     null::interval
   from (
     select item.job_id, item.token, item.ordinality,
@@ -116,6 +116,7 @@ begin
   left join unnest(v_job_ids, v_tokens) as ended (job_id, token)
     on ended.job_id = item.job_id
     and ended.token = item.token
+  left join unnest(v_late) as late (job_id) on late.job_id = ended.job_id
   order by item.ordinality;
 end;
 $$;

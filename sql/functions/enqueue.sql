@@ -26,7 +26,7 @@ declare
   v_job_id bigint;
 begin
   -- Most jobs are a payload and no more: with nothing to check but its size, and one place to go to, that
-  -- is a third of what the way for all others takes.
+  -- is half of what the way for all others takes.
   if p_payload is not null and p_priority = 5
     and num_nonnulls(
       p_run_at, p_delay, p_dedup_key, p_headers, p_max_failures, p_max_losses, p_max_runtime,
@@ -39,7 +39,13 @@ begin
     from leasehold.queue as queue
     where queue.name = p_queue
       and queue.dropped_at is null;
-    if not found or octet_length(p_payload::text) > v_max_bytes then
+    if not found then
+      -- It says why not, unless somebody has created the queue just now.
+      select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
+      into v_queue_id, v_time_to_live, v_max_bytes
+      from leasehold._queue(p_queue) as queue;
+    end if;
+    if octet_length(p_payload::text) > v_max_bytes then
       perform leasehold._require_size(leasehold._queue(p_queue), octet_length(p_payload::text));
     end if;
 

@@ -181,6 +181,8 @@ p_limit       most jobs to lease, 1 to 10000
 p_lease       length of the leases, 1 second to 1 day; null: each queue's default
 p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases
 
-Returns the jobs in the order of the line. Each has its token, to be shown by every later call.
+Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
+limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
+this call, also where it was rolled back. None is returned only where none can be had.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
