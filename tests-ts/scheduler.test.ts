@@ -276,15 +276,22 @@ describe('slots', () => {
     );
     const proxy = await proxied();
     let ran = 0;
+    let dropped: Promise<void> | undefined;
     const scheduler = await startRecorded({
       connection: proxy.url,
       listenConnection: false,
       concurrency: 10,
       pollMs: 1000,
-      handlers: { [queue]: () => void ran++, [other]: () => undefined },
+      handlers: {
+        // In the middle of the drain, while two calls are under way.
+        [queue]: () => {
+          if (++ran === 1000) dropped = client.dropQueue(other);
+        },
+        [other]: () => undefined,
+      },
     });
-    await until(() => ran >= 200);
-    await client.dropQueue(other);
+    await until(() => dropped !== undefined);
+    await dropped;
     const failures = () => scheduler.eventsOf('call:failed').length;
     await until(() => failures() > 0);
     const ticks = () => proxy.statements.filter(({ text }) => text.includes('tick(')).length;
