@@ -104,13 +104,19 @@ export class Listener {
     return this.dozing && !this.#watching ? performance.now() - this.#toldSince : 0;
   }
 
+  /** Time until it may ask to be told again, where the server has failed such a call. */
+  get avoidsForMs(): number | undefined {
+    const ms = this.#avoidUntil - performance.now();
+    return ms > 0 ? ms : undefined;
+  }
+
   /**
    * Asks to be told of ready jobs. True where one more look is needed: that is new, and what became ready
    * just before was not announced; or somebody was in the way. Never rejects.
    */
   async doze(): Promise<boolean> {
     if (this.dozing || this.#heardAt === undefined || this.#asking || this.#retired) return false;
-    if (performance.now() < this.#avoidUntil) return false;
+    if (this.avoidsForMs !== undefined) return false;
     clearTimeout(this.#passingOn);
     this.#asking = true;
     this.#rose = false;
@@ -203,7 +209,8 @@ export class Listener {
     try {
       return await call;
     } catch (error) {
-      if (sqlstateOf(error) !== undefined) {
+      // Without a SQLSTATE, or with one that says that the session has ended, there is nothing to drop.
+      if (!(sqlstateOf(error) ?? '57P').startsWith('57P')) {
         this.#avoidUntil =
           performance.now() + backoffMs(this.#refusals++, 4 * MIN_AVOID_MS, MAX_AVOID_MS);
         await this.#link.drop(error as Error);

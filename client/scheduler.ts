@@ -298,7 +298,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     if (listener.watching) return this.#wake.wait(WATCH_MS);
     // An enqueue that was under way before announces nothing: early looks for it.
     const early = EARLY_LOOKS_MS.find((ms) => listener.dozing && listener.toldForMs < ms);
-    const leftMs = pollAt - performance.now();
+    const leftMs = Math.min(pollAt - performance.now(), listener.avoidsForMs ?? pollMs);
     return this.#wake.wait(early === undefined ? leftMs : early - listener.toldForMs);
   }
 

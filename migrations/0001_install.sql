@@ -1457,7 +1457,7 @@ create or replace function leasehold._wake(
 as $$
 declare
   v_bucket integer;
-  v_told bigint := 0;
+  v_told bigint := 0::bigint;
 begin
   if not leasehold._is_held(leasehold._doze_class(), p_queue_id) then
     return;
@@ -1477,7 +1477,7 @@ begin
   if pg_notification_queue_usage() >= 0.5 then
     return;
   end if;
-  v_bucket := random() * leasehold._buckets();
+  v_bucket := (random() * leasehold._buckets())::integer;
   for v_nth in 1..leasehold._buckets() loop
     v_bucket := v_bucket % leasehold._buckets() + 1;
     continue when not leasehold._is_held(leasehold._doze_class() + v_bucket, p_queue_id);

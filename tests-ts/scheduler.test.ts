@@ -1143,6 +1143,30 @@ describe('finding jobs', () => {
     expect(await locks(queue, 'doze')).toBe(0);
   });
 
+  test('a scheduler whose session was ended as it dozed off dozes on the next one', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const late = proxy.plant({ sql: 'doze(', at: 'before-query', deed: { delayMs: 300 } });
+    const scheduler = await startRecorded({
+      connection: url,
+      listenConnection: proxy.url,
+      pollMs: 3_600_000,
+      maintenanceMs: 0,
+      handlers: { [queue]: () => 'done' },
+    });
+    await late.struck;
+    const { rows } = await pool.query<{ count: number }>(
+      `select count(pg_terminate_backend(pid))::int4 as count
+       from pg_stat_activity
+       where datname = current_database() and query = 'select pg_notify($1, $2)'`,
+    );
+    expect(rows).toEqual([{ count: 1 }]);
+    await scheduler.event('listener:lost');
+    await untilDozing(queue, 1);
+    await client.enqueue(queue, 1);
+    await scheduler.event('job:settled');
+  });
+
   test('a scheduler that stops leaves to others what becomes ready while its handlers end', async () => {
     const queue = await createQueue();
     const gate = new Gate();
