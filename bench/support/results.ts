@@ -56,8 +56,9 @@ ${lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n')}
 `;
 }
 
-function shown(value: number): string {
-  return rounded(value).toLocaleString('en');
+/** What JSON makes of a ratio to nothing is null. */
+function shown(value: number | null): string {
+  return value === null ? 'none' : rounded(value).toLocaleString('en');
 }
 
 function short(_key: string, value: unknown): unknown {
