@@ -52,6 +52,11 @@ async function connectionsOf(applicationName: string): Promise<number> {
   return rows[0]?.count ?? Number.NaN;
 }
 
+/** Resolves once an application has so many connections: the server sees the end of one a moment later. */
+async function untilConnectionsOf(applicationName: string, count: number): Promise<void> {
+  await until(async () => (await connectionsOf(applicationName)) === count);
+}
+
 /** Sessions that hold the advisory lock of those that doze on a queue, or of the one that watches it. */
 async function locks(queue: string, what: 'doze' | 'watch'): Promise<number> {
   const { rows } = await pool.query<{ count: number }>(
@@ -406,7 +411,7 @@ describe('slots', () => {
     });
     expect(most).toBe(3);
     await scheduler.stop();
-    expect(await connectionsOf(name)).toBe(0);
+    await untilConnectionsOf(name, 0);
   });
 });
 
@@ -951,7 +956,7 @@ describe('start and stop', () => {
     });
     expect(await scheduler.stop()).toEqual({ stuck: [] });
     await expect(scheduler.start()).rejects.toMatchObject({ code: 'invalid_argument' });
-    expect(await connectionsOf('never started')).toBe(0);
+    await untilConnectionsOf('never started', 0);
   });
 
   test('stop gives the same promise however often it is called', async () => {
@@ -1022,7 +1027,7 @@ describe('start and stop', () => {
       hint: expect.stringContaining('create_queue'),
     });
     expect(scheduler.eventsOf('worker:started')).toEqual([]);
-    expect(await connectionsOf('no such queue')).toBe(0);
+    await untilConnectionsOf('no such queue', 0);
     const { rows } = await pool.query('select from leasehold.worker where worker_id = $1', [
       scheduler.workerId,
     ]);
@@ -1250,7 +1255,7 @@ describe('finding jobs', () => {
       handlers: { [queue]: () => 'done' },
     });
     for (let n = 0; n < 3; n++) await scheduler.settled(await client.enqueue(queue, n));
-    expect(await connectionsOf('only polls')).toBe(2);
+    await untilConnectionsOf('only polls', 2);
     expect(scheduler.eventsOf('listener:connected')).toEqual([]);
   });
 
