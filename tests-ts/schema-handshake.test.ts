@@ -2,6 +2,7 @@ import pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { Client, KNOWN_SCHEMA_VERSIONS, LeaseholdError, Scheduler } from '../client/index.ts';
 import { createBareDatabase, createDatabase, withClient } from './support/database.ts';
+import { until } from './support/wait.ts';
 
 const newest = Math.max(...KNOWN_SCHEMA_VERSIONS);
 
@@ -82,7 +83,7 @@ test.each(cases)(
     const url = await create();
     const scheduler = new Scheduler({ connection: url, handlers: { q: () => 'never' } });
     await expect(scheduler.start()).rejects.toMatchObject(refusal);
-    expect(await connectionsTo(url)).toBe(0);
+    await until(async () => (await connectionsTo(url)) === 0);
     await expect(scheduler.stop()).resolves.toEqual({ stuck: [] });
   },
 );

@@ -22,6 +22,7 @@ describe.concurrent('connection loss and wake-up', { timeout: 120_000 }, () => {
         Array.from({ length: 20 }, () => ({ payload: { do: 'sleep', ms: 2000 } as const })),
       );
       await until(() => Date.now() - startedAt > 5000);
+      await until(async () => (await s.sessions(worker.name)) === 3);
       expect(await terminate(s, worker.name)).toBe(3);
       const killedAt = Date.now();
 
@@ -122,6 +123,7 @@ describe.concurrent('connection loss and wake-up', { timeout: 120_000 }, () => {
     const worker = await s.worker({ url: proxy.url, options: { leaseMs: 20_000 } });
     const jobId = await s.client.enqueue('work', { do: 'sleep', ms: 1000 });
     await worker.event('handler:started');
+    await until(() => proxy.connections().length === 3);
     expect(proxy.cut()).toBe(3);
     await worker.event('handler:ended');
     const failed = (): number =>
@@ -151,6 +153,7 @@ describe.concurrent('connection loss and wake-up', { timeout: 120_000 }, () => {
         ],
       });
       await first.event('handler:started');
+      await until(() => proxy.connections().length === 3);
       expect(proxy.cut('fin')).toBe(3);
       const second = await s.worker({ name: 'w2', options });
       await second.event('handler:started', ({ attempt }) => attempt === 2);

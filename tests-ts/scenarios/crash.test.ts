@@ -30,6 +30,8 @@ describe.concurrent('crash and poison', PATIENCE, () => {
       first.kill('SIGKILL');
       expect(await first.exited).toBe('SIGKILL');
       const killedAt = Date.now();
+      // A heartbeat that it had sent may still be under way in its session.
+      await until(async () => (await s.sessions('first')) === 0);
       const { checkpoint } = await s.client.job(jobId);
 
       const taken = await second.event('handler:started');

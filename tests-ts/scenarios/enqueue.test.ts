@@ -4,6 +4,8 @@ import { type Scenario, scenario } from '../support/scenario.ts';
 import { until, untilBlocked } from '../support/wait.ts';
 
 const WORKER = '33333333-3333-4333-8333-333333333333';
+/** What a bound of a scenario may be exceeded by on a machine that is busy with other things. */
+const ROOM_MS = 10_000;
 const payload = { do: 'return' } as const;
 
 describe.concurrent('enqueue, schedule and time to live', () => {
@@ -93,7 +95,7 @@ describe.concurrent('enqueue, schedule and time to live', () => {
       const failedAt = Number(job.history[0]?.endedAt);
       const waitedMs = Number(job.leasedAt) - failedAt;
       expect(waitedMs).toBeGreaterThanOrEqual(retryInMs - 1);
-      expect(waitedMs).toBeLessThan(retryInMs + 3000);
+      expect(waitedMs).toBeLessThan(retryInMs + ROOM_MS);
       expect(await s.invocations(jobId)).toHaveLength(2);
     },
   );

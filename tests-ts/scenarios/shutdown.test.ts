@@ -227,6 +227,7 @@ describe.concurrent('shutdown', PATIENCE, () => {
     await s.client.enqueue('work', { do: 'sleep', ms: 600_000 });
     await worker.event('handler:started');
     await worker.event('listener:connected');
+    await until(() => proxy.connections().length === 3);
     expect(proxy.blackHole()).toBe(3);
     const askedAt = Date.now();
     worker.kill('SIGTERM');

@@ -24,6 +24,8 @@ export interface Scenario {
   worker(spec?: Partial<WorkerSpec>): Promise<WorkerProcess>;
   /** Runs of handlers so far. */
   invocations(jobId?: string): Promise<Invocation[]>;
+  /** How many sessions of an application the server still has. */
+  sessions(applicationName: string): Promise<number>;
 }
 
 /** `test` with a {@link Scenario} of its own; may run beside others. */
@@ -84,6 +86,15 @@ class Made implements Scenario {
 
   invocations(jobId?: string): Promise<Invocation[]> {
     return invocations(this.url, jobId);
+  }
+
+  async sessions(applicationName: string): Promise<number> {
+    const { rows } = await this.pool.query<{ count: number }>(
+      `select count(*)::int4 as count from pg_stat_activity
+       where application_name = $1 and datname = current_database()`,
+      [applicationName],
+    );
+    return rows[0]?.count ?? Number.NaN;
   }
 
   /** What the workers reported, by time: for the log of a test that failed. */
