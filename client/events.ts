@@ -49,6 +49,10 @@ export type SchedulerEvent =
       readonly call: 'start' | 'lease' | 'heartbeat' | 'settle' | 'tick' | 'listen';
       readonly error: unknown;
     }
+  /** A queue that has a handler does not exist, or was dropped: the others are served. Told once. */
+  | { readonly type: 'queue:missing'; readonly queue: string }
+  /** A queue that was missing is there, and is served. */
+  | { readonly type: 'queue:found'; readonly queue: string }
   /** The event loop was blocked, so heartbeats came late. */
   | { readonly type: 'loop:lagged'; readonly lagMs: number }
   | { readonly type: 'listener:connected' }

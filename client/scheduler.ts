@@ -103,6 +103,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   /** When the last of them was answered. */
   #answeredAt = 0;
   #queueIds = new Set<number>();
+  /** Those of which it was said that they do not exist. */
+  readonly #missing = new Set<string>();
   /** When the database was last told that this worker is there. */
   #registeredAt: Instant | undefined;
   #maintenance: NodeJS.Timeout | undefined;
@@ -202,7 +204,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
   /**
    * Begins to work; resolves once the database has been reached, however long that takes. Rejects,
-   * having begun nothing, where the schema is missing or unknown, or a queue does not exist.
+   * having begun nothing, if the schema is missing or unknown, or if none of the queues exists. One that
+   * is missing beside others is named by an event, and served once it is there.
    */
   async start(): Promise<void> {
     if (this.#loop !== undefined || this.#stopping.signal.aborted) {
@@ -212,10 +215,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const began = this.#untilAnswered('start', async () => {
       await checked.checkSchema();
       await this.#register();
-      if (this.#queueIds.size < this.#queues.length) {
-        // Asked for by name, it says which one.
-        for (const queue of this.#queues) await this.#client.peek(queue, { limit: 1 });
-      }
+      // Asked for by name, the first of them says so.
+      if (this.#queueIds.size === 0) await this.#client.peek(this.#queues[0] ?? '', { limit: 1 });
       return true;
     });
     this.#loop = began.then(
@@ -368,13 +369,18 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       } catch (error) {
         if (error instanceof LeaseholdError && error.code === 'stopped') return undefined;
         if (call === 'start' && !isPassing(error)) throw error;
-        this.#emit({ type: 'call:failed', call, error });
+        if (error instanceof LeaseholdError && error.code === 'queue_not_found') {
+          // None is left. Which they are this says, and whether one is back.
+          await this.#register().catch(() => undefined);
+        } else {
+          this.#emit({ type: 'call:failed', call, error });
+        }
         // Who cannot look must not be the one to be told.
         this.#listener?.rise();
         if (this.#stopping.signal.aborted && (call === 'start' || !isPassing(error))) {
           return undefined;
         }
-        // What does not pass, a queue that was dropped say, may be mended by somebody: look again.
+        // What does not pass, queues that were dropped say, may be mended by somebody: look again.
         await retry.wait(isPassing(error) ? backoffMs(tries) : jittered(this.#timing.pollMs));
       }
     }
@@ -430,6 +436,14 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       this.#lookNow();
     }
     this.#registeredAt = sentAt;
+    for (const [index, queue] of this.#queues.entries()) {
+      if (ids[index] !== undefined) {
+        if (this.#missing.delete(queue)) this.#emit({ type: 'queue:found', queue });
+      } else if (!this.#missing.has(queue)) {
+        this.#missing.add(queue);
+        this.#emit({ type: 'queue:missing', queue });
+      }
+    }
   }
 
   async #stop(graceMs: number): Promise<StopResult> {

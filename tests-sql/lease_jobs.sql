@@ -1,6 +1,6 @@
 -- lease_jobs: a worker gets jobs that can run now, in the order of the line, each to it alone.
 begin;
-select plan(51);
+select plan(53);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -138,11 +138,21 @@ select is_empty(
   'select from leasehold.request where request_id = ''00000000-0000-4000-8000-0000000000bb''', 'a quiet poll writes nothing'
 );
 
+-- A queue that is missing.
+select leasehold.create_queue('there');
+select leasehold.create_queue('dropped');
+select leasehold.drop_queue('dropped');
+select leasehold.enqueue('there', to_jsonb(n)) from generate_series(1, 2) as n;
+select is(pg_temp.lease(array['nowhere', 'there', 'dropped'], 1), array['1'], 'S12 a queue that never was, or was dropped, keeps nobody from the others');
+select leasehold.create_queue('dropped');
+select leasehold.enqueue('dropped', '"back"');
+select is(pg_temp.lease(array['nowhere', 'dropped', 'there']), array['back', '2'], 'S12 it is leased from again once it is back');
+
 -- Bad arguments.
 select leasehold.create_queue('work');
 select leasehold.enqueue('work', '1');
 create temp table before on commit drop as select leasehold_test.state();
-select throws_ok('select leasehold.lease_jobs(array[''work'', ''nowhere''], gen_random_uuid())', 'LH005', 'queue "nowhere" does not exist', 'lease_jobs refuses an unknown queue');
+select throws_ok('select leasehold.lease_jobs(array[''nowhere'', ''elsewhere''], gen_random_uuid())', 'LH005', 'queue "nowhere" does not exist', 'S12 lease_jobs refuses queues none of which exists');
 select throws_ok('select leasehold.lease_jobs(null, gen_random_uuid())', '22023', null, 'lease_jobs refuses null queues');
 select throws_ok('select leasehold.lease_jobs(array[''work'', null], gen_random_uuid())', '22023', null, 'lease_jobs refuses a null queue');
 select throws_ok('select leasehold.lease_jobs(array[[''work''], [''work'']], gen_random_uuid())', '22023', null, 'lease_jobs refuses an array of two dimensions');

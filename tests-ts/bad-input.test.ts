@@ -197,7 +197,7 @@ const CORPUS: readonly Corpus[] = [
     calls: {
       enqueue: `select leasehold.enqueue($1, '1')`,
       enqueue_many: `select leasehold.enqueue_many($1, '[]')`,
-      lease_jobs: `select leasehold.lease_jobs(array['work', $1], gen_random_uuid())`,
+      lease_jobs: `select leasehold.lease_jobs(array['elsewhere', $1], gen_random_uuid())`,
       pause_queue: 'select leasehold.pause_queue($1)',
       resume_queue: 'select leasehold.resume_queue($1)',
       purge_queue: 'select leasehold.purge_queue($1)',

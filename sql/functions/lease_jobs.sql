@@ -19,7 +19,6 @@ as $$
 declare
   v_queues leasehold.queue[];
   v_queue leasehold.queue;
-  v_missing text;
   v_now timestamptz;
   v_duration interval;
   v_epoch bigint := leasehold._epoch();
@@ -45,14 +44,9 @@ begin
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
 
-  if coalesce(cardinality(v_queues), 0) < cardinality(p_queues) then
-    select wanted.name into v_missing
-    from unnest(p_queues) as wanted (name)
-    where not exists (select from unnest(v_queues) as queue where queue.name = wanted.name)
-    limit 1;
-    if found then
-      perform leasehold._queue(v_missing);
-    end if;
+  -- One that is missing keeps nobody from the others.
+  if v_queues is null then
+    perform leasehold._queue(wanted.name) from unnest(p_queues) as wanted (name);
   end if;
 
   foreach v_queue in array coalesce(v_queues, '{}') loop
@@ -175,7 +169,8 @@ $$;
 comment on function leasehold.lease_jobs(text[], uuid, integer, interval, uuid) is
 $doc$Leases jobs that can run now: never more than the limit, each to this caller alone.
 
-p_queues      queues to take from, the first before the second; within one by priority, then by age
+p_queues      queues to take from, the first before the second; within one by priority, then by age;
+              those that do not exist are left out, and register_worker says which these are
 p_worker_id   the process that asks, a new uuid at every boot
 p_limit       most jobs to lease, 1 to 10000
 p_lease       length of the leases, 1 second to 1 day; null: each queue's default
@@ -184,5 +179,5 @@ p_request_id  a new uuid for each call: repeating a call whose answer was lost r
 Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
 limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
 this call, also where it was rolled back. None is returned only where none can be had.
-Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.
+Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
