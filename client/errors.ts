@@ -101,6 +101,21 @@ export function isPassing(error: unknown): boolean {
   return !(error instanceof LeaseholdError) && !(error instanceof TypeError);
 }
 
+/** SQLSTATE classes of errors about a value that was sent: data exception, program limit exceeded. */
+const ITEM_CLASSES = new Set(['22', '54']);
+
+/**
+ * Whether an error is about the item that was sent, a value say: repeating the call cannot help it. Any
+ * other error may pass: a right that is revoked, a login that is refused, an error that nobody knows.
+ */
+export function namesItem(error: unknown): boolean {
+  const state = sqlstateOf(error);
+  if (state === SQLSTATES.payload_too_large) return true;
+  if (state !== undefined) return ITEM_CLASSES.has(state.slice(0, 2));
+  // Without a SQLSTATE: the value could not be made text, and was never sent.
+  return error instanceof TypeError || error instanceof RangeError;
+}
+
 /** The SQLSTATE of an error of the server. */
 export function sqlstateOf(error: unknown): string | undefined {
   if (error instanceof LeaseholdError) return error.sqlstate;

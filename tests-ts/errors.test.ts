@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { fromDriver, isPassing } from '../client/errors.ts';
+import { fromDriver, isPassing, namesItem } from '../client/errors.ts';
 import { LeaseholdError, SQLSTATES } from '../client/index.ts';
 
 /** Names that PL/pgSQL has for SQLSTATEs of PostgreSQL itself. */
@@ -93,4 +93,33 @@ test('a missed deadline and a read-only server pass, a stopped scheduler and a T
   expect(isPassing(fromDriver(fromServer(SQLSTATES.read_only)))).toBe(true);
   expect(isPassing(new LeaseholdError('stopped', 'gone'))).toBe(false);
   expect(isPassing(new TypeError('a mistake'))).toBe(false);
+});
+
+test.each(['22023', '22P02', '22021', '54000', '54001', 'LH008'])(
+  '%s names the item that was sent',
+  (code) => {
+    expect(namesItem(fromDriver(fromServer(code)))).toBe(true);
+  },
+);
+
+test.each([
+  '28000',
+  '55000',
+  '42501',
+  '3D000',
+  '42883',
+  'P0001',
+  'XX000',
+  '23505',
+  '08006',
+  'LH007',
+])('%s does not name the item that was sent', (code) => {
+  expect(namesItem(fromDriver(fromServer(code)))).toBe(false);
+});
+
+test('a value that cannot be made text names its item, a broken connection does not', () => {
+  expect(namesItem(new TypeError('Do not know how to serialize a BigInt'))).toBe(true);
+  expect(namesItem(new RangeError('Invalid string length'))).toBe(true);
+  expect(namesItem(new Error('Connection terminated unexpectedly'))).toBe(false);
+  expect(namesItem(new LeaseholdError('deadline_exceeded', 'late'))).toBe(false);
 });
