@@ -340,6 +340,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     await this.#call('select leasehold.assert_lease($1, $2)', [jobId, token]);
   }
 
+  /** Rejects a result that cannot be stored, and changes nothing then. */
   async complete(jobId: string, token: string, result?: unknown): Promise<Settlement> {
     return this.#settle('leasehold.complete($1, $2, $3)', [jobId, token, document(result)]);
   }

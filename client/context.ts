@@ -37,7 +37,8 @@ export interface Context<C = unknown> {
    * Keeps what the next attempt is to resume from, at most 1 MiB as JSON. Values that come faster
    * than the scheduler's `checkpointMs` replace each other; the last one is always saved before the
    * attempt ends. Resolves at once; with `flush` the value is sent at once, and it resolves when
-   * that value or a later one is saved, or the attempt is over. Rejects what cannot be stored.
+   * that value or a later one is saved, or the attempt is over. Rejects what cannot be stored; nobody has to
+   * look at that.
    */
   checkpoint(data: C, options?: { flush?: boolean }): Promise<void>;
   /** Settles the job as failed, whatever the handler does after; the first such call counts. */
@@ -48,12 +49,17 @@ export interface Context<C = unknown> {
   deadLetter(reason?: string): void;
   /**
    * Completes the job in the handler's own transaction: its rows and the completion commit together
-   * or not at all. Return after the commit.
+   * or not at all. Return after the commit. Rejects a result that cannot be stored, and completes nothing then.
    */
   completeIn(transaction: Queryable, result?: unknown): Promise<void>;
 }
 
-/** The user's code for a queue. What it returns is the job's result. */
+/**
+ * The user's code for a queue. What it returns is the job's result, as JSON: NaN and Infinity become null, a
+ * Date its ISO text, a Map, a Set and an Error an empty object; undefined is no result. A result that cannot be
+ * stored never runs the work again. That is a BigInt, a cycle, a NUL character, half a surrogate pair, more
+ * than 4,000 levels or 1 MiB. The job is dead at once then; its reason keeps the result as far as it can be said.
+ */
 export type Handler<P = unknown, R = unknown, C = unknown> = (
   job: Job<P, C>,
   context: Context<C>,

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { LeaseholdError } from './errors.ts';
 
 /** What JSON can say. */
@@ -11,6 +12,9 @@ export type Json =
 
 /** Largest result or checkpoint, in bytes of UTF-8; the SQL functions refuse more. */
 export const MAX_DOCUMENT_BYTES = 1_048_576;
+
+/** Most levels of a result or checkpoint: JSON.stringify and PostgreSQL give up at some thousands more. */
+const MAX_DEPTH = 4_000;
 
 /** An escape that JSON allows and PostgreSQL's jsonb does not: NUL, or half of a surrogate pair. */
 const UNSTORABLE = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f][0-9a-f]{2})/;
@@ -34,30 +38,45 @@ export function toJson(value: unknown): string {
  * others: one that the database refused would hold them all up.
  */
 export function toDocument(what: string, value: unknown): JsonText {
-  const text = toJson(value);
+  let text: string;
+  try {
+    text = toJson(value);
+  } catch (cause) {
+    // A BigInt, a cycle, too many levels, or code of the value's own that throws.
+    const why = firstLine(cause instanceof Error ? cause.message : describeError(cause));
+    throw new LeaseholdError('invalid_argument', `${what} cannot be made JSON: ${why}`, { cause });
+  }
   if (UNSTORABLE.test(text)) {
     throw new LeaseholdError(
       'invalid_argument',
       `${what} contains a NUL character or half a surrogate pair, which PostgreSQL cannot store`,
     );
   }
-  const bytes = storedBytes(text);
+  const { bytes, levels } = measure(text);
   if (bytes > MAX_DOCUMENT_BYTES) {
     throw new LeaseholdError(
       'payload_too_large',
       `${what} must be at most ${MAX_DOCUMENT_BYTES} bytes as PostgreSQL writes it, got ${bytes}`,
     );
   }
+  if (levels > MAX_DEPTH) {
+    throw new LeaseholdError(
+      'invalid_argument',
+      `${what} must be at most ${MAX_DEPTH} levels deep, got ${levels}`,
+    );
+  }
   return new JsonText(text);
 }
 
 /**
- * Bytes of JSON text as PostgreSQL writes it, which is what its limit counts: a space more after
- * every comma and colon, and at most an exponent's number of digits more for what has one.
+ * How deep JSON text is, and its bytes as PostgreSQL writes it, which is what its limit counts: a space
+ * more after every comma and colon, and at most an exponent's number of digits more for what has one.
  */
-function storedBytes(text: string): number {
+function measure(text: string): { bytes: number; levels: number } {
   let bytes = Buffer.byteLength(text);
-  if (bytes > MAX_DOCUMENT_BYTES) return bytes;
+  let level = 0;
+  let levels = 0;
+  if (bytes > MAX_DOCUMENT_BYTES) return { bytes, levels };
   let inString = false;
   for (let at = 0; at < text.length; at++) {
     const char = text[at];
@@ -65,11 +84,47 @@ function storedBytes(text: string): number {
     else if (char === '"') inString = !inString;
     else if (inString) continue;
     else if (char === ',' || char === ':') bytes++;
+    else if (char === '[' || char === '{') levels = Math.max(levels, ++level);
+    else if (char === ']' || char === '}') level--;
     else if (char === '+' || (char === '-' && text[at - 1] === 'e')) {
       bytes += Number.parseInt(text.slice(at + 1, at + 4), 10);
     }
   }
-  return bytes;
+  return { bytes, levels };
+}
+
+/**
+ * Why a job is dead whose handler has returned what is not stored: the reason as a line, the size, and
+ * what the handler returned, as far as it can be said. Never throws.
+ */
+export function describeResult(fact: string, error: unknown, returned: unknown): string {
+  const why = error instanceof Error ? error.message : describeError(error);
+  let size = 'not known, since it is not JSON';
+  let shown: string;
+  try {
+    shown = toJson(returned);
+    size = `${Buffer.byteLength(shown)} bytes as JSON`;
+  } catch {
+    shown = describeValue(returned);
+  }
+  return toText(`${fact}: ${firstLine(why)}\nsize: ${size}\nresult: ${shown}`);
+}
+
+/** Bounded in depth and length, and calls no code of the value's own. */
+function describeValue(value: unknown): string {
+  const limits = { depth: 3, maxArrayLength: 30, maxStringLength: 500 };
+  try {
+    return inspect(value, { ...limits, customInspect: false, getters: false, showProxy: true });
+  } catch {
+    return 'it cannot be described';
+  }
+}
+
+/** Most characters of a reason's first line. */
+const MAX_LINE_CHARS = 500;
+
+function firstLine(text: string): string {
+  return (text.split('\n', 1)[0] ?? '').slice(0, MAX_LINE_CHARS);
 }
 
 /** Most characters of an error text that are kept; the database cuts there too. */

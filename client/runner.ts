@@ -1,9 +1,9 @@
 import { Client } from './client.ts';
 import type { Context, Handler, Job } from './context.ts';
 import { LeaseholdError } from './errors.ts';
-import { type JsonText, toDocument, toText } from './json.ts';
+import { describeResult, type JsonText, toDocument, toText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
-import { failure, type Running, release } from './running.ts';
+import { deadLetter, failure, type Running, release } from './running.ts';
 import { type QueueSchemas, type StandardSchema, validate } from './standard-schema.ts';
 
 /** Runs the handler of one queue, here or elsewhere; resolves to the result, rejects as it threw. */
@@ -29,35 +29,66 @@ export class FunctionRunner implements Runner {
     const { payload: payloadSchema, result: resultSchema } = this.#schemas;
     const parsed: unknown = JSON.parse(running.job.payload);
     // Most queues have no schema, and each await that need not be costs a short handler dearly.
-    const payload = payloadSchema
-      ? await accepted(running, payloadSchema, 'payload', parsed)
-      : parsed;
+    const payload = payloadSchema ? await validPayload(running, payloadSchema, parsed) : parsed;
     const result = await this.#handler(
       jobOf(running.job, payload),
       new HandlerContext(running, save),
     );
-    return toResult(
-      resultSchema ? await accepted(running, resultSchema, 'result', result) : result,
-    );
+    return resultSchema ? validResult(running, resultSchema, result) : storable(running, result);
   }
 
   async close(): Promise<void> {}
 }
 
-/** What a schema makes of a value. One that it refuses gives the job up: another attempt would not help. */
-export async function accepted<T>(
+/** What a schema makes of a payload. One that it refuses gives the job up: another attempt would not help. */
+export async function validPayload(
   running: Running,
-  schema: StandardSchema<T> | undefined,
-  what: string,
-  value: unknown,
-): Promise<T> {
+  schema: StandardSchema,
+  payload: unknown,
+): Promise<unknown> {
   try {
-    return await validate(schema, what, value);
+    return await validate(schema, 'payload', payload);
   } catch (error) {
     if (error instanceof LeaseholdError) {
       running.declared ??= { kind: 'dead_letter', reason: toText(error.message) };
     }
     throw error;
+  }
+}
+
+/**
+ * What a schema makes of what a handler returned, to be stored. The work is done, and another attempt would
+ * only do it again: what the schema refuses, or fails to judge, gives the job up.
+ */
+export async function validResult(
+  running: Running,
+  schema: StandardSchema,
+  returned: unknown,
+): Promise<JsonText | undefined> {
+  // Another end was declared, or the transaction has the result: this one is not stored.
+  if (running.declared !== undefined || running.completedIn) return undefined;
+  let result: unknown;
+  try {
+    result = await validate(schema, 'result', returned);
+  } catch (error) {
+    running.declared ??= deadLetter(describeResult('invalid_result', error, returned));
+    return undefined;
+  }
+  return storable(running, result, returned);
+}
+
+/** A result as it is stored. One that cannot be gives the job up. */
+export function storable(
+  running: Pick<Running, 'declared' | 'completedIn'>,
+  result: unknown,
+  returned: unknown = result,
+): JsonText | undefined {
+  if (running.declared !== undefined || running.completedIn) return undefined;
+  try {
+    return toResult(result);
+  } catch (error) {
+    running.declared ??= deadLetter(describeResult('result_not_storable', error, returned));
+    return undefined;
   }
 }
 
@@ -80,6 +111,15 @@ export function jobOf<P>(job: UnparsedJob, payload: P): Job<P> {
 
 export function toResult(result: unknown): JsonText | undefined {
   return result === undefined ? undefined : toDocument('result', result);
+}
+
+/** Who awaits a checkpoint learns that it was refused; nobody has to, or the process would end. */
+export function observed(checkpoint: Context['checkpoint']): Context['checkpoint'] {
+  return (...given) => {
+    const taken = checkpoint(...given);
+    taken.catch(() => undefined);
+    return taken;
+  };
 }
 
 /**
@@ -112,10 +152,10 @@ class HandlerContext implements Context {
   }
 
   get checkpoint(): Context['checkpoint'] {
-    return async (data, { flush = false } = {}) => {
+    return observed(async (data, { flush = false } = {}) => {
       const saved = this.#save(toDocument('checkpoint', data), flush);
       if (flush) await saved;
-    };
+    });
   }
 
   get fail(): Context['fail'] {
@@ -132,10 +172,7 @@ class HandlerContext implements Context {
 
   get deadLetter(): Context['deadLetter'] {
     return (reason) => {
-      this.#running.declared ??= {
-        kind: 'dead_letter',
-        reason: reason === undefined ? undefined : toText(reason),
-      };
+      this.#running.declared ??= deadLetter(reason);
     };
   }
 

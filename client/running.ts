@@ -40,13 +40,19 @@ export function failure(
   options: { retryInMs?: number; retryable?: boolean },
 ): Outcome {
   requireDelay('retryInMs', options.retryInMs);
-  return { kind: 'fail', error: describeError(error), ...options };
+  const { retryInMs, retryable } = options;
+  return { kind: 'fail', error: describeError(error), retryInMs, retryable };
 }
 
 /** What ctx.release says. */
 export function release(options: { delayMs?: number }): Outcome {
   requireDelay('delayMs', options.delayMs);
-  return { kind: 'release', ...options };
+  return { kind: 'release', delayMs: options.delayMs };
+}
+
+/** What ctx.deadLetter says. */
+export function deadLetter(reason: unknown): Outcome {
+  return { kind: 'dead_letter', reason: reason === undefined ? undefined : describeError(reason) };
 }
 
 const MAX_DELAY_MS = 10 * 365 * 86_400_000;

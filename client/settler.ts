@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from './client.ts';
 import { backoffMs } from './clock.ts';
-import { isPassing } from './errors.ts';
+import { isPassing, namesItem } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
-import type { JsonText } from './json.ts';
-import { type Outcome, type Running, reference } from './running.ts';
+import { describeResult, type JsonText } from './json.ts';
+import { deadLetter, type Outcome, type Running, reference } from './running.ts';
 import type { HeartbeatAnswer, Lease, Settlement } from './types.ts';
 
 /** Most outcomes in one call. */
@@ -124,6 +124,13 @@ export class Settler {
       if (batch.length > 1) {
         // One of them is refused whole; alone, each finds out whether it is the one.
         for (const delivery of batch) await this.#send([delivery]);
+        return;
+      }
+      const [only] = batch;
+      if (only?.outcome.kind === 'complete' && namesItem(error)) {
+        // The work is done, and is not to be done again for a result that the database does not take.
+        const reason = describeResult('result_not_storable', error, only.outcome.result);
+        await this.#send([{ ...only, outcome: deadLetter(reason) }]);
         return;
       }
       for (const { running, outcome, done } of batch) {

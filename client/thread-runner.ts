@@ -2,8 +2,8 @@ import { extname } from 'node:path';
 import { MessageChannel } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { LeaseholdError } from './errors.ts';
-import { JsonText } from './json.ts';
-import { accepted, jobOf, type Runner, type SaveCheckpoint, toResult } from './runner.ts';
+import { JsonText, toJson } from './json.ts';
+import { jobOf, type Runner, type SaveCheckpoint, validPayload, validResult } from './runner.ts';
 import type { Running } from './running.ts';
 import type { QueueSchemas } from './standard-schema.ts';
 import type {
@@ -173,9 +173,7 @@ export class ThreadRunner implements Runner {
   async #payload(running: Running): Promise<string> {
     const text = running.job.payload;
     if (this.#schemas.payload === undefined) return text;
-    return JSON.stringify(
-      await accepted(running, this.#schemas.payload, 'payload', JSON.parse(text)),
-    );
+    return toJson(await validPayload(running, this.#schemas.payload, JSON.parse(text)));
   }
 
   async #result(running: Running, text: string | undefined): Promise<JsonText | undefined> {
@@ -183,7 +181,7 @@ export class ThreadRunner implements Runner {
       return text === undefined ? undefined : new JsonText(text);
     }
     const value: unknown = text === undefined ? undefined : JSON.parse(text);
-    return toResult(await accepted(running, this.#schemas.result, 'result', value));
+    return validResult(running, this.#schemas.result, value);
   }
 }
 

@@ -2,8 +2,9 @@
 import type { MessagePort } from 'node:worker_threads';
 import { Client } from './client.ts';
 import type { Context, Handler } from './context.ts';
-import { describeError, toDocument, toText } from './json.ts';
-import { failure, JobAbort, type Outcome, release } from './running.ts';
+import { describeError, toDocument } from './json.ts';
+import { observed, storable, toResult } from './runner.ts';
+import { deadLetter, failure, JobAbort, type Running, release } from './running.ts';
 import type {
   FromThread,
   ThreadAnswer,
@@ -13,22 +14,26 @@ import type {
 } from './thread-messages.ts';
 
 export default async function runInThread(task: ThreadTask): Promise<ThreadAnswer> {
-  const context = new ThreadContext(task);
+  const ending: Ending = { declared: undefined, completedIn: false };
+  const context = new ThreadContext(task, ending);
   try {
     const loaded: { default?: unknown } = await import(task.module);
     if (typeof loaded.default !== 'function') {
       throw new TypeError(`${task.module} has no function as its default export`);
     }
     const payload: unknown = JSON.parse(task.job.payload);
-    const result: unknown = await (loaded.default as Handler)({ ...task.job, payload }, context);
-    const document = result === undefined ? undefined : toDocument('result', result);
-    return { ...context.said(), result: document?.text };
+    const returned: unknown = await (loaded.default as Handler)({ ...task.job, payload }, context);
+    const result = storable(ending, returned)?.text;
+    return { ...context.said(), result };
   } catch (thrown) {
     return { ...context.said(), thrown: describeError(thrown) };
   } finally {
     context.close();
   }
 }
+
+/** What the handler said of its end before it came to it. */
+type Ending = Pick<Running, 'declared' | 'completedIn'>;
 
 /** The context of a handler in a thread; everything of it that concerns the lease goes by messages. */
 class ThreadContext implements Context {
@@ -40,10 +45,10 @@ class ThreadContext implements Context {
   #leasedAt = performance.now();
   #checkpoints = 0;
   #lastCheckpoint: string | undefined;
-  #declared: Outcome | undefined;
-  #completedIn = false;
+  readonly #ending: Ending;
 
-  constructor({ job, lease, port }: ThreadTask) {
+  constructor({ job, lease, port }: ThreadTask, ending: Ending) {
+    this.#ending = ending;
     this.#jobId = job.id;
     this.#lease = lease;
     this.#port = port;
@@ -66,41 +71,37 @@ class ThreadContext implements Context {
   readonly remainingMs = (): number =>
     Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
 
-  readonly checkpoint: Context['checkpoint'] = async (data, { flush = false } = {}) => {
+  readonly checkpoint: Context['checkpoint'] = observed(async (data, { flush = false } = {}) => {
     const { text } = toDocument('checkpoint', data);
     const checkpoint = ++this.#checkpoints;
     this.#lastCheckpoint = text;
     const saved = new Promise<void>((resolve) => this.#waiting.set(checkpoint, resolve));
     this.#send({ type: 'checkpoint', checkpoint, text, flush });
     if (flush) await saved;
-  };
+  });
 
   readonly fail: Context['fail'] = (error, options = {}) => {
-    this.#declared ??= failure(error, options);
+    this.#ending.declared ??= failure(error, options);
   };
 
   readonly release: Context['release'] = (options = {}) => {
-    this.#declared ??= release(options);
+    this.#ending.declared ??= release(options);
   };
 
   readonly deadLetter: Context['deadLetter'] = (reason) => {
-    this.#declared ??= {
-      kind: 'dead_letter',
-      reason: reason === undefined ? undefined : toText(reason),
-    };
+    this.#ending.declared ??= deadLetter(reason);
   };
 
   readonly completeIn: Context['completeIn'] = async (transaction, result) => {
-    const document = result === undefined ? undefined : toDocument('result', result);
-    this.#completedIn = true;
+    const document = toResult(result);
+    this.#ending.completedIn = true;
     await Client.unchecked(transaction).complete(this.#jobId, this.#lease.token, document);
   };
 
   /** What the scheduler has to know when the handler has ended. */
   said(): Pick<ThreadAnswer, 'declared' | 'completedIn' | 'unsaved'> {
     return {
-      declared: this.#declared,
-      completedIn: this.#completedIn,
+      ...this.#ending,
       unsaved: this.#waiting.size > 0 ? this.#lastCheckpoint : undefined,
     };
   }

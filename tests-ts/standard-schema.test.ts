@@ -151,7 +151,7 @@ test.each(['in this process', 'in a thread'])(
     expect(await unchecked.job(good)).toMatchObject({ result: 42 });
     expect(await unchecked.job(bad)).toMatchObject({
       state: 'dead',
-      reason: 'result is not valid: "x" is not whole',
+      reason: expect.stringMatching(/^invalid_result: .*"x" is not whole\n/),
       result: undefined,
     });
   },

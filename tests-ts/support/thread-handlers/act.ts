@@ -9,7 +9,6 @@ export type Act =
   | { readonly do: 'describe' }
   | { readonly do: 'nothing' }
   | { readonly do: 'return'; readonly value: unknown }
-  | { readonly do: 'unstorable'; readonly what: 'bigint' | 'nul' | 'large' }
   | { readonly do: 'throw'; readonly what: 'error' | 'undefined' | 'circular' | 'hostile' | 'huge' }
   | { readonly do: 'declare'; readonly what: 'fail' | 'release' | 'dead-letter' }
   | { readonly do: 'exit'; readonly code: number }
@@ -40,8 +39,6 @@ export default async function act(job: Job<Act>, context: Context): Promise<unkn
       return undefined;
     case 'return':
       return payload.value;
-    case 'unstorable':
-      return { bigint: 1n, nul: 'a\0b', large: 'x'.repeat(1_048_576) }[payload.what];
     case 'throw':
       throw thrown(payload.what);
     case 'declare':
