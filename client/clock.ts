@@ -29,3 +29,11 @@ export function jittered(ms: number): number {
 export function backoffMs(tries: number, baseMs = 100, maxMs = 5000): number {
   return Math.random() * Math.min(maxMs, baseMs * 2 ** Math.min(tries, 20)) + baseMs / 4;
 }
+
+/** Longest time a timer can be set to; longer ones fire at once. */
+const MAX_TIMER_MS = 2_147_483_647;
+
+/** A timer for any span; none where the span is longer than any timer, as for ever is. */
+export function timer(callback: () => void, ms: number): NodeJS.Timeout | undefined {
+  return ms > MAX_TIMER_MS ? undefined : setTimeout(callback, ms);
+}

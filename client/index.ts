@@ -16,7 +16,12 @@ export type { Json } from './json.ts';
 export { type MigrateOptions, migrate } from './migrate.ts';
 export { DEFAULTS, type HandlerOf, type SchedulerOptions } from './options.ts';
 export { JobAbort } from './running.ts';
-export { Scheduler, type StopResult, type StuckJob } from './scheduler.ts';
+export {
+  Scheduler,
+  type StopResult,
+  type StuckJob,
+  type UndeliveredOutcome,
+} from './scheduler.ts';
 export type { QueueSchemas, StandardSchema } from './standard-schema.ts';
 export type { ThreadOptions } from './thread-runner.ts';
 export type * from './types.ts';

@@ -5,7 +5,7 @@ import { describeError } from './json.ts';
 import type { Timing } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
 import type { Runner } from './runner.ts';
-import { type Outcome, Running, reference } from './running.ts';
+import { type Outcome, type Reference, Running, reference } from './running.ts';
 import type { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { Tempo } from './tempo.ts';
@@ -197,6 +197,8 @@ export class Invocations {
     // The job is to run again, and this process has it already: handed back for a fresh start.
     if (adopted) return this.#settle(running, { kind: 'release' });
     running.settled = true;
+    // It stays, but nobody need wait for its outcome any more.
+    if (running.stuck) this.slotFreed.fire();
   }
 
   #end(running: Running): void {
@@ -293,24 +295,41 @@ export class Invocations {
     this.slotFreed.fire();
   }
 
-  /** Tells every handler to stop and waits for it; resolves to those that nothing can end. */
-  async shutDown(): Promise<ReturnType<typeof reference>[]> {
-    const { cancelGraceMs, callTimeoutMs } = this.#options.timing;
+  /**
+   * Tells every handler to stop, and waits for it so long; what goes on then is given up. Waits for outcomes
+   * and for threads that are being ended, in all so long. Resolves to the handlers that nothing can end.
+   */
+  async shutDown(handlersMs: number, outcomesMs: number): Promise<Reference[]> {
+    const beganAt = performance.now();
     this.#emptyHand();
-    for (const running of this.#running.values()) this.#abort(running, 'shutdown');
-    await this.drained(cancelGraceMs, (running) => !running.stuck);
-    for (const running of this.#running.values()) {
-      if (running.outcome === undefined) this.#giveUp(running, 'shutdown');
+    const atWork = (running: Running): boolean => running.outcome === undefined;
+    for (const running of [...this.#running.values()].filter(atWork)) {
+      this.#abort(running, 'shutdown');
     }
-    // Outcomes that are on their way, and threads that are being ended.
-    await this.drained(callTimeoutMs, (running) => !running.stuck || running.outcome !== undefined);
+    await this.drained(Math.min(handlersMs, this.#options.timing.cancelGraceMs), atWork);
+    for (const running of [...this.#running.values()].filter(atWork)) {
+      this.#giveUp(running, 'shutdown');
+    }
+    const isUnderWay = (running: Running): boolean =>
+      running.stuck ? running.outcome !== undefined && !running.settled : true;
+    await this.drained(outcomesMs - (performance.now() - beganAt), isUnderWay);
     return [...this.#running.values()].filter((running) => running.stuck).map(reference);
   }
 
-  /** Looks at no deadline any more. */
+  /** Outcomes that the database has not answered. */
+  undelivered(): { readonly running: Running; readonly outcome: Outcome }[] {
+    return [...this.#running.values()].flatMap((running) =>
+      running.outcome === undefined || running.settled
+        ? []
+        : [{ running, outcome: running.outcome }],
+    );
+  }
+
+  /** Looks at no deadline any more, and lets handlers go on that wait for a checkpoint to be saved. */
   close(): void {
     this.#hand.empty();
     this.#stopWatch();
+    for (const running of this.#running.values()) running.end();
   }
 
   /** Resolves when no job that matters runs, or the time is up. */

@@ -104,11 +104,11 @@ export class Link implements Queryable {
     connection?.destroy(error);
   }
 
-  /** Ends the connection; calls under way and later ones reject. Never rejects. */
-  async close(): Promise<void> {
+  /** Ends the connection, by force after a while; calls under way and later ones reject. Never rejects. */
+  async close(withinMs = 1000): Promise<void> {
     this.#closing.abort();
     const connection = await this.#connection?.catch(() => undefined);
-    await connection?.end();
+    await connection?.end(withinMs);
   }
 
   /** The clock of a call starts when those before it have been answered. */
@@ -280,11 +280,11 @@ class Connection {
     this.#socket.destroy();
   }
 
-  /** Says goodbye, and drops the socket if that does not work within a second. */
-  async end(): Promise<void> {
+  /** Says goodbye, and drops the socket if that does not work in time. */
+  async end(withinMs: number): Promise<void> {
     if (this.#ended === undefined) {
       this.#ended = new Error('the connection was ended');
-      const timer = setTimeout(() => this.#socket.destroy(), 1000);
+      const timer = setTimeout(() => this.#socket.destroy(), withinMs);
       await this.client.end().catch(() => undefined);
       clearTimeout(timer);
     }

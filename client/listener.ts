@@ -235,12 +235,12 @@ export class Listener {
     }
   }
 
-  async close(): Promise<void> {
+  async close(withinMs: number): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#passingOn);
     this.#wakeUp?.();
     this.#heardProbe?.();
-    await this.#link.close();
+    await this.#link.close(withinMs);
   }
 
   async #listen(connection: pg.Client): Promise<void> {

@@ -50,7 +50,10 @@ export interface SchedulerOptions<Q extends QueueTypes> {
   readonly maintenanceMs?: number;
   /** Shortest time between two calls that carry checkpoints. @default 1_000 */
   readonly checkpointMs?: number;
-  /** How long a handler may go on after its signal fired before its slot is reported stuck. @default 5_000 */
+  /**
+   * How long a handler may go on after its signal fired before its slot is reported stuck; a second at most
+   * once stop() has fired it. @default 5_000
+   */
   readonly cancelGraceMs?: number;
   /**
    * Longest time a call to the database may take; a heartbeat never more than half of heartbeatMs, so

@@ -226,7 +226,13 @@ export class Running {
 }
 
 /** Names a running job in an event. */
-export function reference(running: Running): { jobId: string; queue: string; attempt: number } {
+export interface Reference {
+  readonly jobId: string;
+  readonly queue: string;
+  readonly attempt: number;
+}
+
+export function reference(running: Running): Reference {
   const { jobId, queue, attempt } = running.job;
   return { jobId, queue, attempt };
 }

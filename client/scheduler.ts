@@ -3,9 +3,9 @@ import { hostname } from 'node:os';
 import type pg from 'pg';
 import { Arrivals } from './arrivals.ts';
 import { Client } from './client.ts';
-import { after, backoffMs, type Instant, jittered, msUntil, now } from './clock.ts';
+import { after, backoffMs, type Instant, jittered, msUntil, now, timer } from './clock.ts';
 import { isPassing, LeaseholdError } from './errors.ts';
-import type { SchedulerEvent } from './events.ts';
+import type { OutcomeKind, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
 import { Invocations } from './invocations.ts';
 import { leaseUnparsed } from './leasing.ts';
@@ -14,6 +14,7 @@ import { Listener } from './listener.ts';
 import { DEFAULTS, type SchedulerOptions, type Timing, timingOf } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
 import { FunctionRunner, type Runner } from './runner.ts';
+import { reference } from './running.ts';
 import { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { ThreadRunner, Threads } from './thread-runner.ts';
@@ -47,8 +48,18 @@ const MAX_CALLS = 2;
 /** Most jobs that lease_jobs gives at once. */
 const MAX_LEASES = 10_000;
 
-/** How long stop() waits for what should take no time. */
-const LAST_MS = 1000;
+/*
+ * When each part of stop() is over, counted from the end of the grace, so that it resolves within two
+ * seconds whatever the database and the handlers do.
+ */
+/** Handlers, once their signals have fired. */
+const HANDLERS_MS = 1000;
+/** The delivery of what they left. */
+const OUTCOMES_MS = 1500;
+/** Saying goodbye to the database. */
+const GOODBYE_MS = 1700;
+/** Connections and threads. */
+const CLOSED_MS = 1900;
 
 /** A job whose handler went on after stop() had told it to end. */
 export interface StuckJob {
@@ -57,9 +68,16 @@ export interface StuckJob {
   readonly attempt: number;
 }
 
+/** An outcome that the database had not answered when stop() was over: it may have got it or not. */
+export interface UndeliveredOutcome extends StuckJob {
+  readonly outcome: OutcomeKind;
+}
+
 export interface StopResult {
   /** Jobs whose handlers ignore their signal: released if `releaseStuck`, else left to expire. */
   readonly stuck: readonly StuckJob[];
+  /** Outcomes given up: these jobs run again once their leases have expired, unless they got there. */
+  readonly undelivered: readonly UndeliveredOutcome[];
 }
 
 /** A lease_jobs call that is under way. */
@@ -110,6 +128,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   #maintenance: NodeJS.Timeout | undefined;
   readonly #stopping = new AbortController();
   #loop: Promise<void> | undefined;
+  /** The database was reached, so there may be jobs. */
+  #runs = false;
   #stopped: Promise<StopResult> | undefined;
 
   /** Throws `invalid_argument` for lengths that leave no room for two lost heartbeats. */
@@ -230,16 +250,27 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 
   /**
-   * Stops leasing and lets what runs finish, with heartbeats going on. After `graceMs` the handlers'
-   * signals fire with `shutdown`, and what they leave is released. Resolves when nothing is left that
-   * keeps the process alive. Never rejects; calling it again gives the same promise.
+   * Stops leasing and lets what runs finish, with heartbeats going on. After `graceMs` (30,000 unless said;
+   * 0: at once; Infinity: never) the handlers' signals fire with `shutdown`, and what they leave is released.
+   * Resolves two seconds after the grace at the latest, whatever the database and the handlers do, and says
+   * what it could not bring to an end. Nothing of the scheduler keeps the process alive then.
+   *
+   * Rejects with `invalid_argument`, having changed nothing, for a grace that is no span; else never. Calling
+   * it again gives the same promise.
    */
-  stop(options: { graceMs?: number } = {}): Promise<StopResult> {
-    this.#stopped ??= this.#stop(options.graceMs ?? DEFAULTS.graceMs);
+  stop({ graceMs = DEFAULTS.graceMs }: { graceMs?: number } = {}): Promise<StopResult> {
+    if (this.#stopped === undefined && !(typeof graceMs === 'number' && graceMs >= 0)) {
+      return Promise.reject(
+        new LeaseholdError('invalid_argument', `graceMs must be 0 or more, got ${graceMs}`),
+      );
+    }
+    this.#stopped ??= this.#stop(graceMs);
     return this.#stopped;
   }
 
   async #run(): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    this.#runs = true;
     this.#emit({ type: 'worker:started', workerId: this.workerId });
     this.#heart.start();
     void this.#listener?.run();
@@ -447,6 +478,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 
   async #stop(graceMs: number): Promise<StopResult> {
+    // One that never began has nothing to wait for.
+    let deadline = performance.now() + (this.#runs ? graceMs : 0);
+    const leftMs = (ms = 0): number => Math.max(0, deadline + ms - performance.now());
     this.#stopping.abort();
     this.#lookNow();
     // What becomes ready from here on is for others, however long the handlers take to end.
@@ -454,34 +488,56 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     this.#invocations.stop();
     clearTimeout(this.#maintenance);
 
-    const deadline = performance.now() + graceMs;
-    await this.#invocations.drained(graceMs);
+    await this.#invocations.drained(leftMs());
     // A lease_jobs call whose answer is awaited may still bring jobs, which are released.
-    await within(this.#loop, Math.max(deadline - performance.now(), this.#timing.callTimeoutMs));
-    const stuck = this.running > 0 ? await this.#invocations.shutDown() : [];
+    await within(this.#loop, leftMs());
+    deadline = Math.min(deadline, performance.now());
+    const [stuck] = await Promise.all([
+      this.#invocations.shutDown(leftMs(HANDLERS_MS), leftMs(OUTCOMES_MS)),
+      within(this.#loop, leftMs(HANDLERS_MS)),
+    ]);
 
     this.#heart.stop();
-    await this.#listener?.close();
-    if (this.#loop !== undefined) {
-      // A sign of life that is under way would bring the worker back.
-      await within(this.#heart.idle(), this.#timing.callTimeoutMs);
-      await this.#client.retireWorker(this.workerId).catch(() => false);
-      // What the last call brought all the same.
-      await this.#invocations.drained(LAST_MS, (running) => !running.stuck);
-    }
+    const closing = this.#listener?.close(leftMs(CLOSED_MS));
+    if (this.#loop !== undefined) await within(this.#sayGoodbye(), leftMs(GOODBYE_MS));
+    // What the last call brought all the same.
+    await this.#invocations.drained(leftMs(GOODBYE_MS), (running) => !running.stuck);
+
+    const undelivered = this.#invocations.undelivered();
     this.#settler.close();
     this.#invocations.close();
-    await Promise.all([
-      this.#workLink.close(),
-      this.#completeLink.close(),
-      this.#heartLink.close(),
+    const links = [this.#workLink, this.#completeLink, this.#heartLink];
+    const closed = Promise.all([
+      closing,
+      ...links.map((link) => link.close(leftMs(CLOSED_MS))),
       ...[...this.#runners.values()].map((runner) => runner.close()),
     ]);
     // It may be waiting to repeat a call, which it cannot any more.
     this.#lookNow();
-    await within(this.#loop, LAST_MS);
+    await within(Promise.all([closed, this.#loop]), leftMs(CLOSED_MS));
+    const error = new LeaseholdError('stopped', 'the scheduler stopped before it was delivered');
+    for (const { running, outcome } of undelivered) {
+      this.#emit({
+        type: 'outcome:undeliverable',
+        ...reference(running),
+        outcome: outcome.kind,
+        error,
+      });
+    }
     this.#emit({ type: 'worker:stopped', workerId: this.workerId });
-    return { stuck };
+    return {
+      stuck,
+      undelivered: undelivered.map(({ running, outcome }) => ({
+        ...reference(running),
+        outcome: outcome.kind,
+      })),
+    };
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    // A sign of life that is under way would bring the worker back.
+    await this.#heart.idle();
+    await this.#client.retireWorker(this.workerId).catch(() => false);
   }
 
   #emit(event: SchedulerEvent): void {
@@ -516,15 +572,15 @@ function configOf(connection: string | pg.ClientConfig): pg.ClientConfig {
   return { application_name: 'leasehold', ...config };
 }
 
-/** Waits for a promise, but not for ever: then undefined. */
+/** Waits for a promise, but so long at most: then undefined. */
 async function within<T>(promise: Promise<T> | undefined, ms: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
+  let timeout: NodeJS.Timeout | undefined;
   const answer = await Promise.race([
     promise,
     new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), ms);
+      timeout = timer(() => resolve(undefined), ms);
     }),
   ]);
-  clearTimeout(timer);
+  clearTimeout(timeout);
   return answer;
 }

@@ -1,3 +1,5 @@
+import { timer } from './clock.ts';
+
 /**
  * Something one loop waits for and others announce. What is announced while nobody waits is kept
  * for the next wait, once.
@@ -12,16 +14,16 @@ export class Signal {
   }
 
   /** Resolves when fired, or after a time. One waiter at a time; a second one releases the first. */
-  wait(ms?: number): Promise<void> {
+  wait(ms = Infinity): Promise<void> {
     this.#release?.();
     if (this.#fired) {
       this.#fired = false;
       return Promise.resolve();
     }
     return new Promise((resolve) => {
-      const timer = ms === undefined ? undefined : setTimeout(() => this.#release?.(), ms);
+      const timeout = timer(() => this.#release?.(), ms);
       this.#release = () => {
-        clearTimeout(timer);
+        clearTimeout(timeout);
         this.#release = undefined;
         this.#fired = false;
         resolve();

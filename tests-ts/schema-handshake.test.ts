@@ -84,7 +84,7 @@ test.each(cases)(
     const scheduler = new Scheduler({ connection: url, handlers: { q: () => 'never' } });
     await expect(scheduler.start()).rejects.toMatchObject(refusal);
     await until(async () => (await connectionsTo(url)) === 0);
-    await expect(scheduler.stop()).resolves.toEqual({ stuck: [] });
+    await expect(scheduler.stop()).resolves.toEqual({ stuck: [], undelivered: [] });
   },
 );
 

@@ -287,7 +287,7 @@ test('stop ends threads that ignore their signal, and hands their jobs back free
   const ids = await Promise.all([1, 2].map(() => enqueue(queue, { do: 'block' })));
   const scheduler = await startThreads(queue, { cancelGraceMs: 200 });
   await until(() => scheduler.running === 2);
-  expect(await scheduler.stop({ graceMs: 100 })).toEqual({ stuck: [] });
+  expect(await scheduler.stop({ graceMs: 100 })).toEqual({ stuck: [], undelivered: [] });
   for (const id of ids) {
     expect(await client.job(id)).toMatchObject({
       state: 'ready',
@@ -336,6 +336,7 @@ test('without piscina a module’s jobs fail with what to install, and stop reso
   expect(JSON.parse(stdout)).toEqual({
     error: expect.stringContaining('needs the package piscina'),
     stuck: [],
+    undelivered: [],
   });
   expect(await client.job(id)).toMatchObject({ state: 'dead', failures: 1 });
 });

@@ -108,7 +108,7 @@ describe.concurrent('crash and poison', PATIENCE, () => {
       });
       await scheduler.start();
       await until(() => started === 1);
-      expect(await scheduler.stop({ graceMs: 0 })).toEqual({ stuck: [] });
+      expect(await scheduler.stop({ graceMs: 0 })).toEqual({ stuck: [], undelivered: [] });
     }
     expect(await s.client.job(jobId)).toMatchObject({
       state: 'ready',

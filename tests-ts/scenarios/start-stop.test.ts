@@ -1,8 +1,10 @@
 import pg from 'pg';
-import { afterAll, describe, expect, test } from 'vitest';
-import { Client } from '../../client/index.ts';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { Client, type Context, type StopResult } from '../../client/index.ts';
 import { createDatabase } from '../support/database.ts';
-import { RecordedScheduler, startRecorded } from '../support/recorded.ts';
+import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
+import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import { until } from '../support/wait.ts';
 
 const url = await createDatabase();
 const pool = new pg.Pool({ connectionString: url });
@@ -14,6 +16,15 @@ async function createQueue(settings = {}): Promise<string> {
   const queue = `queue ${++queues}`;
   await client.createQueue(queue, settings);
   return queue;
+}
+
+/** Tests that run beside others say themselves when they are over. */
+type WhenOver = typeof onTestFinished;
+
+async function proxied(whenOver: WhenOver = onTestFinished): Promise<DatabaseProxy> {
+  const proxy = await startProxy(url);
+  whenOver(() => proxy.close());
+  return proxy;
 }
 
 describe('S12 a queue that is missing', () => {
@@ -73,5 +84,236 @@ describe('S12 a queue that is missing', () => {
     await scheduler.event('queue:found');
     expect(scheduler.eventsOf('queue:missing')).toHaveLength(1);
     expect(scheduler.eventsOf('call:failed')).toEqual([]);
+  });
+});
+
+// Most of it is waiting: side by side.
+describe.concurrent('S05 stop', () => {
+  /** What is said of stop: the grace and two seconds; and what a busy machine may add. */
+  const BOUND_MS = 2000 + 1500;
+
+  /** Stops within the bound. */
+  async function stopped(scheduler: RecordedScheduler, graceMs: number): Promise<StopResult> {
+    const askedAt = performance.now();
+    const result = await scheduler.stop({ graceMs });
+    expect(performance.now() - askedAt).toBeLessThan(graceMs + BOUND_MS);
+    expect(scheduler.eventsOf('worker:stopped')).toHaveLength(1);
+    return result;
+  }
+
+  /** Ends when its signal fires. */
+  function untilTold({ signal }: Context): Promise<void> {
+    return new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason));
+    });
+  }
+
+  const BLACK_HOLE = (proxy: DatabaseProxy): unknown => proxy.blackHole();
+  const REFUSED = (proxy: DatabaseProxy): unknown => proxy.cut();
+
+  test('S05 stop refuses a grace that is no length of time, and then stops all the same', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const scheduler = await startRecorded(
+      {
+        connection: url,
+        handlers: { [await createQueue()]: () => 'done' },
+      },
+      whenOver,
+    );
+    for (const graceMs of [Number.NaN, -1, -Infinity, '5000', null] as number[]) {
+      await expect(scheduler.stop({ graceMs })).rejects.toMatchObject({ code: 'invalid_argument' });
+    }
+    expect(scheduler.eventsOf('worker:stopped')).toEqual([]);
+    const stop = scheduler.stop({ graceMs: 0 });
+    expect(scheduler.stop()).toBe(stop);
+    expect(await stop).toEqual({ stuck: [], undelivered: [] });
+  });
+
+  test('S05 stop waits for ever where the grace is Infinity', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error): unknown => warnings.push(name);
+    process.on('warning', onWarning);
+    whenOver(() => void process.off('warning', onWarning));
+    const queue = await createQueue();
+    const gate = new Gate();
+    let signalled = false;
+    const scheduler = await startRecorded(
+      {
+        connection: url,
+        handlers: {
+          [queue]: async (_, { signal }) => {
+            signal.addEventListener('abort', () => {
+              signalled = true;
+            });
+            await gate.pass();
+          },
+        },
+      },
+      whenOver,
+    );
+    const id = await client.enqueue(queue, {});
+    await until(() => gate.reached === 1);
+    const stop = scheduler.stop({ graceMs: Number.POSITIVE_INFINITY });
+    // Meanwhile its lease is renewed, so timers do fire.
+    const { heartbeatAgeMs = 0 } = await client.job(id);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect((await client.job(id)).heartbeatAgeMs).toBeGreaterThan(heartbeatAgeMs);
+    gate.open();
+    expect(await stop).toEqual({ stuck: [], undelivered: [] });
+    expect(signalled).toBe(false);
+    expect((await client.job(id)).state).toBe('completed');
+    expect(warnings).toEqual([]);
+  });
+
+  for (const [how, strike] of [
+    ['does not answer', BLACK_HOLE],
+    ['refuses connections', REFUSED],
+  ] as const) {
+    test(`S05 stop is over in time while the database ${how}, and names what was not delivered and who is stuck`, async ({
+      onTestFinished: whenOver,
+    }) => {
+      const [queue, proxy, gate] = [await createQueue(), await proxied(whenOver), new Gate()];
+      const scheduler = await startRecorded(
+        {
+          connection: proxy.url,
+          handlers: {
+            [queue]: async (job, context) => {
+              await gate.pass();
+              if (job.payload === 'ignores') await new Promise(() => undefined);
+              else if (job.payload === 'obeys') await untilTold(context);
+              else if (job.payload === 'fails') throw new Error('on purpose');
+            },
+          },
+        },
+        whenOver,
+      );
+      const ids: Record<string, string> = {};
+      for (const payload of ['returns', 'fails', 'obeys', 'ignores']) {
+        ids[payload] = await client.enqueue(queue, payload);
+      }
+      await until(() => gate.reached === 4);
+      strike(proxy);
+      gate.open();
+      const { stuck, undelivered } = await stopped(scheduler, 200);
+      expect(stuck).toEqual([{ jobId: ids.ignores, queue, attempt: 1 }]);
+      const sorted = [...undelivered].sort((one, other) => Number(one.jobId) - Number(other.jobId));
+      expect(sorted).toEqual([
+        { jobId: ids.returns, queue, attempt: 1, outcome: 'complete' },
+        { jobId: ids.fails, queue, attempt: 1, outcome: 'fail' },
+        { jobId: ids.obeys, queue, attempt: 1, outcome: 'release' },
+      ]);
+      expect(scheduler.eventsOf('outcome:undeliverable')).toHaveLength(3);
+    });
+  }
+
+  test('S05 stop is over in time where stuck jobs are to be released and cannot be', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [queue, proxy] = [await createQueue(), await proxied(whenOver)];
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        releaseStuck: true,
+        handlers: { [queue]: () => new Promise(() => undefined) },
+      },
+      whenOver,
+    );
+    const jobId = await client.enqueue(queue, {});
+    await scheduler.event('job:started');
+    proxy.blackHole();
+    expect(await stopped(scheduler, 0)).toEqual({
+      stuck: [{ jobId, queue, attempt: 1 }],
+      undelivered: [{ jobId, queue, attempt: 1, outcome: 'release' }],
+    });
+  });
+
+  test('S05 stop is over in time where a handler ignores its signal, and stuck jobs are released', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const queue = await createQueue();
+    const scheduler = await startRecorded(
+      {
+        connection: url,
+        releaseStuck: true,
+        handlers: { [queue]: () => new Promise(() => undefined) },
+      },
+      whenOver,
+    );
+    const jobId = await client.enqueue(queue, {});
+    await scheduler.event('job:started');
+    const { stuck, undelivered } = await stopped(scheduler, 0);
+    expect([stuck, undelivered]).toEqual([[{ jobId, queue, attempt: 1 }], []]);
+    expect((await client.job(jobId)).state).toBe('ready');
+  });
+
+  test('S05 stop without grace fires the signals at once, though a call for jobs is under way', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [queue, proxy] = [await createQueue(), await proxied(whenOver)];
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        pollMs: 50,
+        handlers: { [queue]: (_, context) => untilTold(context) },
+      },
+      whenOver,
+    );
+    const jobId = await client.enqueue(queue, {});
+    await scheduler.event('job:started');
+    const hung = proxy.plant({ sql: 'lease_jobs', at: 'before-query', deed: 'black-hole' });
+    await hung.struck;
+    // The handler has heard it: nothing is stuck; what it left is not delivered.
+    expect(await stopped(scheduler, 0)).toEqual({
+      stuck: [],
+      undelivered: [{ jobId, queue, attempt: 1, outcome: 'release' }],
+    });
+  });
+
+  test('S05 stop is over in time during a start that nothing answers', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const proxy = await proxied(whenOver);
+    proxy.blackHole();
+    const scheduler = new RecordedScheduler(
+      {
+        connection: proxy.url,
+        handlers: { [await createQueue()]: () => 'done' },
+      },
+      whenOver,
+    );
+    const started = scheduler.start();
+    await until(() => proxy.connected > 0);
+    // There is nothing that the grace would be for.
+    const askedAt = performance.now();
+    expect(await scheduler.stop()).toEqual({ stuck: [], undelivered: [] });
+    expect(performance.now() - askedAt).toBeLessThan(BOUND_MS);
+    await started;
+    expect(scheduler.eventsOf('worker:started')).toEqual([]);
+  });
+
+  test('S05 stop is over in time while threads are being ended and nothing answers', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [queue, proxy] = [await createQueue(), await proxied(whenOver)];
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        threads: TSX_THREADS,
+        handlers: {
+          [queue]: { module: new URL('../support/thread-handlers/act.ts', import.meta.url) },
+        },
+      },
+      whenOver,
+    );
+    const jobId = await client.enqueue(queue, { do: 'block' });
+    await scheduler.event('job:started');
+    proxy.blackHole();
+    expect(await stopped(scheduler, 0)).toEqual({
+      stuck: [],
+      undelivered: [{ jobId, queue, attempt: 1, outcome: 'release' }],
+    });
   });
 });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { SchedulerEvent, SchedulerOptions, StuckJob } from '../../client/index.ts';
+import type { SchedulerEvent, SchedulerOptions, StopResult } from '../../client/index.ts';
 import type { HandlerReport } from './behaviours.ts';
 import { createInvocations } from './invocations.ts';
 
@@ -46,7 +46,7 @@ export type WorkerEvent =
   | HandlerReport
   | { readonly type: 'ready'; readonly workerId: string }
   | { readonly type: 'stopping' }
-  | { readonly type: 'stopped'; readonly stuck: readonly StuckJob[] };
+  | ({ readonly type: 'stopped' } & StopResult);
 
 type Reported<E> = E extends { error: unknown }
   ? Omit<E, 'error'> & { readonly error: { readonly message: string; readonly code: string } }

@@ -66,8 +66,7 @@ async function stop(): Promise<void> {
     settings.graceMs === undefined ? {} : { graceMs: settings.graceMs },
   );
   report({ type: 'stopping' });
-  const { stuck } = await stopped;
-  report({ type: 'stopped', stuck });
+  report({ type: 'stopped', ...(await stopped) });
   await closeRecorder();
   process.stdin.destroy();
 }
