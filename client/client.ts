@@ -25,9 +25,19 @@ import type {
 /** Schema versions this client works with. */
 export const KNOWN_SCHEMA_VERSIONS: readonly number[] = [1];
 
-/** Anything that runs a query: a pg pool, a pg client, the client of the caller's transaction. */
+/**
+ * Anything that runs a query: a pg pool, a pg client, the client of the caller's transaction. Another driver
+ * takes a line of glue, since every parameter is text or null and every column is text, a number or a boolean:
+ *
+ * ```ts
+ * // postgres.js, `sql` a pool or that of sql.begin()
+ * { query: async (text, values) => ({ rows: await sql.unsafe(text, values) }) }
+ * // Prisma, `prisma` a client or that of prisma.$transaction()
+ * { query: async (text, values = []) => ({ rows: await prisma.$queryRawUnsafe(text, ...values) }) }
+ * ```
+ */
 export interface Queryable {
-  query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
+  query(text: string, values?: (string | null)[]): Promise<{ rows: unknown[] }>;
 }
 
 export interface ClientOptions<Q extends QueueTypes> {
@@ -126,9 +136,11 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   async createQueue(queue: QueueName<Q>, settings: QueueSettings = {}): Promise<void> {
     await this.#call(
       `select leasehold.create_queue(
-        p_queue => $1, p_lease => $2, p_max_failures => $3, p_max_losses => $4,
-        p_backoff_base => $5, p_backoff_max => $6, p_max_runtime => $7, p_time_to_live => $8,
-        p_keep_completed => $9, p_keep_dead => $10, p_max_payload_bytes => $11)`,
+        p_queue => ${text(1)}, p_lease => ${interval(2)}, p_max_failures => ${integer(3)},
+        p_max_losses => ${integer(4)}, p_backoff_base => ${interval(5)},
+        p_backoff_max => ${interval(6)}, p_max_runtime => ${interval(7)},
+        p_time_to_live => ${interval(8)}, p_keep_completed => ${interval(9)},
+        p_keep_dead => ${interval(10)}, p_max_payload_bytes => ${integer(11)})`,
       [
         queue,
         span(settings.leaseMs),
@@ -146,30 +158,31 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   }
 
   async pauseQueue(queue: QueueName<Q>): Promise<void> {
-    await this.#call('select leasehold.pause_queue($1)', [queue]);
+    await this.#call(`select leasehold.pause_queue(${text(1)})`, [queue]);
   }
 
   async resumeQueue(queue: QueueName<Q>): Promise<void> {
-    await this.#call('select leasehold.resume_queue($1)', [queue]);
+    await this.#call(`select leasehold.resume_queue(${text(1)})`, [queue]);
   }
 
   /** Removes up to `limit` jobs nobody works on; resolves to how many it removed. */
   async purgeQueue(queue: QueueName<Q>, options: { limit?: number } = {}): Promise<number> {
-    const [row] = await this.#call('select leasehold.purge_queue($1, $2) as purged', [
-      queue,
-      options.limit ?? 10_000,
-    ]);
+    const [row] = await this.#call(
+      `select leasehold.purge_queue(${text(1)}, ${integer(2)}) as purged`,
+      [queue, options.limit ?? 10_000],
+    );
     return Number(row?.purged);
   }
 
   async dropQueue(queue: QueueName<Q>): Promise<void> {
-    await this.#call('select leasehold.drop_queue($1)', [queue]);
+    await this.#call(`select leasehold.drop_queue(${text(1)})`, [queue]);
   }
 
   async queueStats(queue?: QueueName<Q>): Promise<QueueStats[]> {
-    const found = await this.#call(`select ${rows.QUEUE_STAT} from leasehold.queue_stats($1)`, [
-      queue,
-    ]);
+    const found = await this.#call(
+      `select ${rows.QUEUE_STAT} from leasehold.queue_stats(${text(1)})`,
+      [queue],
+    );
     return found.map(rows.queueStats);
   }
 
@@ -183,24 +196,27 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   ): Promise<string> {
     const valid = await validate(this.#options.schemas?.[queue]?.payload, 'payload', payload);
     // What is not given does not travel: each parameter costs the database some microseconds.
-    const given = Object.entries({
-      p_queue: queue,
-      p_payload: toJson(valid),
-      p_priority: options.priority,
-      p_run_at: options.runAt,
-      p_delay: span(options.delayMs),
-      p_dedup_key: options.dedupKey,
-      p_dedup_window: span(options.dedupWindowMs),
-      p_headers: options.headers === undefined ? undefined : toJson(options.headers),
-      p_max_failures: options.maxFailures,
-      p_max_losses: options.maxLosses,
-      p_max_runtime: span(options.maxRuntimeMs),
-      p_time_to_live: span(options.timeToLiveMs),
-    }).filter(([, value]) => value !== undefined);
-    const parameters = given.map(([name], index) => `${name} => $${index + 1}`);
+    const { headers } = options;
+    const given = (
+      [
+        ['p_queue', text, queue],
+        ['p_payload', jsonb, toJson(valid)],
+        ['p_priority', integer, options.priority],
+        ['p_run_at', instant, options.runAt],
+        ['p_delay', interval, span(options.delayMs)],
+        ['p_dedup_key', text, options.dedupKey],
+        ['p_dedup_window', interval, span(options.dedupWindowMs)],
+        ['p_headers', jsonb, headers === undefined ? undefined : toJson(headers)],
+        ['p_max_failures', integer, options.maxFailures],
+        ['p_max_losses', integer, options.maxLosses],
+        ['p_max_runtime', interval, span(options.maxRuntimeMs)],
+        ['p_time_to_live', interval, span(options.timeToLiveMs)],
+      ] as const
+    ).filter(([, , value]) => value !== undefined);
+    const parameters = given.map(([name, type], index) => `${name} => ${type(index + 1)}`);
     const [row] = await this.#call(
-      `select leasehold.enqueue(${parameters.join(', ')})::text as job_id`,
-      given.map(([, value]) => value),
+      `select leasehold.enqueue(${parameters.join(', ')})::pg_catalog.text as job_id`,
+      given.map(([, , value]) => value),
     );
     return String(row?.job_id);
   }
@@ -233,7 +249,9 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     }
     // Text, since an array is parsed character by character.
     const [row] = await this.#call(
-      `select array_to_string(leasehold.enqueue_many($1, $2), ',') as job_ids`,
+      `select pg_catalog.array_to_string(
+        leasehold.enqueue_many(${text(1)}, ${jsonb(2)}), ','
+      ) as job_ids`,
       [queue, toJson(arePlain ? jobs : items)],
     );
     return row?.job_ids ? String(row.job_ids).split(',') : [];
@@ -244,7 +262,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     jobId: string,
     reason?: string,
   ): Promise<'cancelled' | 'requested' | 'already_cancelled'> {
-    const [row] = await this.#call('select leasehold.cancel($1, $2) as status', [
+    const [row] = await this.#call(`select leasehold.cancel(${bigint(1)}, ${text(2)}) as status`, [
       jobId,
       reason === undefined ? undefined : toText(reason),
     ]);
@@ -256,15 +274,27 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   /** Resolves to the ids by which notifications name the queues; undefined for one that does not exist. */
   async registerWorker(workerId: string, worker: WorkerInfo): Promise<(number | undefined)[]> {
     const [row] = await this.#call(
-      'select leasehold.register_worker($1, $2, $3, $4, $5, $6) as queue_ids',
-      [workerId, worker.queues, worker.concurrency, worker.host, worker.pid, worker.clientVersion],
+      `select pg_catalog.array_to_string(leasehold.register_worker(
+        ${uuid(1)}, ${array('pg_catalog.text', 2)}, ${integer(3)}, ${text(4)}, ${integer(5)}, ${text(6)}
+      ), ',', '') as queue_ids`,
+      [
+        workerId,
+        arrayOf(worker.queues),
+        worker.concurrency,
+        worker.host,
+        worker.pid,
+        worker.clientVersion,
+      ],
     );
-    return ((row?.queue_ids ?? []) as (number | null)[]).map((id) => id ?? undefined);
+    const ids = String(row?.queue_ids ?? '').split(',');
+    return worker.queues.map((_, index) => (ids[index] ? Number(ids[index]) : undefined));
   }
 
   /** Resolves to whether it was removed: not while it holds leases. */
   async retireWorker(workerId: string): Promise<boolean> {
-    const [row] = await this.#call('select leasehold.retire_worker($1) as retired', [workerId]);
+    const [row] = await this.#call(`select leasehold.retire_worker(${uuid(1)}) as retired`, [
+      workerId,
+    ]);
     return row?.retired === true;
   }
 
@@ -274,13 +304,19 @@ export class Client<Q extends QueueTypes = AnyQueues> {
    * changed nothing, where somebody was in the way.
    */
   async doze(queues: readonly QueueName<Q>[]): Promise<number | null> {
-    const [row] = await this.#call('select leasehold.doze($1)::text as bucket', [queues]);
+    const [row] = await this.#call(
+      `select leasehold.doze(${array('pg_catalog.text', 1)})::pg_catalog.text as bucket`,
+      [arrayOf(queues)],
+    );
     return row?.bucket ? Number(row.bucket) : null;
   }
 
   /** Ends one doze, if there is one, and announces what is ready to others. */
   async rise(queues: readonly QueueName<Q>[], options: { dozed?: boolean } = {}): Promise<void> {
-    await this.#call('select leasehold.rise($1, $2)', [queues, options.dozed ?? true]);
+    await this.#call(`select leasehold.rise(${array('pg_catalog.text', 1)}, ${boolean(2)})`, [
+      arrayOf(queues),
+      options.dozed ?? true,
+    ]);
   }
 
   /**
@@ -288,13 +324,16 @@ export class Client<Q extends QueueTypes = AnyQueues> {
    * Resolves to false, having changed nothing, where another one does.
    */
   async watch(queues: readonly QueueName<Q>[]): Promise<boolean> {
-    const [row] = await this.#call('select leasehold.watch($1) as watching', [queues]);
+    const [row] = await this.#call(
+      `select leasehold.watch(${array('pg_catalog.text', 1)}) as watching`,
+      [arrayOf(queues)],
+    );
     return row?.watching === true;
   }
 
   /** Ends one watch. */
   async unwatch(queues: readonly QueueName<Q>[]): Promise<void> {
-    await this.#call('select leasehold.unwatch($1)', [queues]);
+    await this.#call(`select leasehold.unwatch(${array('pg_catalog.text', 1)})`, [arrayOf(queues)]);
   }
 
   async leaseJobs<N extends QueueName<Q>>(
@@ -302,8 +341,15 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     request: LeaseRequest,
   ): Promise<LeasedJob<PayloadOf<Q, N>>[]> {
     const found = await this.#call(
-      `select ${rows.LEASED_JOB} from leasehold.lease_jobs($1, $2, $3, $4, $5)`,
-      [queues, request.workerId, request.limit ?? 1, span(request.leaseMs), request.requestId],
+      `select ${rows.LEASED_JOB} from leasehold.lease_jobs(
+        ${array('pg_catalog.text', 1)}, ${uuid(2)}, ${integer(3)}, ${interval(4)}, ${uuid(5)})`,
+      [
+        arrayOf(queues),
+        request.workerId,
+        request.limit ?? 1,
+        span(request.leaseMs),
+        request.requestId,
+      ],
     );
     return found.map(rows.leasedJob<PayloadOf<Q, N>>);
   }
@@ -314,7 +360,8 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     options: { extendMs?: number | undefined; checkpoint?: unknown } = {},
   ): Promise<HeartbeatAnswer> {
     const [row] = await this.#call(
-      `select ${rows.HEARTBEAT_ANSWER} from leasehold.heartbeat($1, $2, $3, $4)`,
+      `select ${rows.HEARTBEAT_ANSWER} from leasehold.heartbeat(
+        ${bigint(1)}, ${uuid(2)}, ${interval(3)}, ${jsonb(4)})`,
       [jobId, token, span(options.extendMs), document(options.checkpoint)],
     );
     return rows.heartbeatAnswer(row ?? {});
@@ -326,10 +373,11 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     options: { extendMs?: number } = {},
   ): Promise<HeartbeatAnswer[]> {
     const checkpoints = renewals.some((renewal) => renewal.checkpoint !== undefined)
-      ? renewals.map((renewal) => document(renewal.checkpoint))
+      ? documents(renewals.map((renewal) => renewal.checkpoint))
       : undefined;
     const found = await this.#call(
-      `select ${rows.HEARTBEAT_ANSWER} from leasehold.heartbeat_many($1, $2, $3, $4::jsonb[])`,
+      `select ${rows.HEARTBEAT_ANSWER} from leasehold.heartbeat_many(
+        ${array('bigint', 1)}, ${array('pg_catalog.uuid', 2)}, ${interval(3)}, ${documentArray(4)})`,
       [...columns(renewals), span(options.extendMs), checkpoints],
     );
     return found.map(rows.heartbeatAnswer);
@@ -337,24 +385,30 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 
   /** Holds the lease until the transaction of this client's connection ends. */
   async assertLease(jobId: string, token: string): Promise<void> {
-    await this.#call('select leasehold.assert_lease($1, $2)', [jobId, token]);
+    await this.#call(`select leasehold.assert_lease(${bigint(1)}, ${uuid(2)})`, [jobId, token]);
   }
 
   /** Rejects a result that cannot be stored, and changes nothing then. */
   async complete(jobId: string, token: string, result?: unknown): Promise<Settlement> {
-    return this.#settle('leasehold.complete($1, $2, $3)', [jobId, token, document(result)]);
+    return this.#settle(`leasehold.complete(${bigint(1)}, ${uuid(2)}, ${jsonb(3)})`, [
+      jobId,
+      token,
+      document(result),
+    ]);
   }
 
   /** Completes up to 10,000 jobs; answers in the order given. */
   async completeMany(completions: readonly Completion[]): Promise<Settlement[]> {
     const results = completions.some((completion) => completion.result !== undefined)
-      ? completions.map((completion) => document(completion.result))
+      ? documents(completions.map((completion) => completion.result))
       : undefined;
     // Most are simply completed: only what is not travels.
     const exceptions = await this.#call(
-      `select ordinality::int4, ${rows.SETTLEMENT}
-       from leasehold.complete_many($1, $2, $3::jsonb[], true) with ordinality
-       where status <> 'completed' or late`,
+      `select ordinality::integer, ${rows.SETTLEMENT}
+       from leasehold.complete_many(
+         ${array('bigint', 1)}, ${array('pg_catalog.uuid', 2)}, ${documentArray(3)}, true
+       ) with ordinality
+       where status operator(pg_catalog.<>) 'completed' or late`,
       [...columns(completions), results],
     );
     const settlements = completions.map(({ jobId }) => rows.completed(jobId));
@@ -368,24 +422,32 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     error?: string,
     options: { retryInMs?: number | undefined; retryable?: boolean | undefined } = {},
   ): Promise<Settlement> {
-    return this.#settle('leasehold.fail($1, $2, $3, $4, $5)', [
-      jobId,
-      token,
-      error === undefined ? undefined : toText(error),
-      span(options.retryInMs),
-      options.retryable ?? true,
-    ]);
+    return this.#settle(
+      `leasehold.fail(${bigint(1)}, ${uuid(2)}, ${text(3)}, ${interval(4)}, ${boolean(5)})`,
+      [
+        jobId,
+        token,
+        error === undefined ? undefined : toText(error),
+        span(options.retryInMs),
+        options.retryable ?? true,
+      ],
+    );
   }
 
   /** Fails up to 10,000 jobs; answers in the order given. */
   async failMany(failures: readonly Failure[]): Promise<Settlement[]> {
     const found = await this.#call(
-      `select ${rows.SETTLEMENT} from leasehold.fail_many($1, $2, $3, $4::interval[], $5)`,
+      `select ${rows.SETTLEMENT} from leasehold.fail_many(
+        ${array('bigint', 1)}, ${array('pg_catalog.uuid', 2)},
+        array(select pg_catalog.jsonb_array_elements_text(${jsonb(3)})),
+        array(select pg_catalog.jsonb_array_elements_text(${jsonb(4)})::interval),
+        ${array('boolean', 5)})`,
       [
         ...columns(failures),
-        failures.map(({ error }) => (error === undefined ? null : toText(error))),
-        failures.map(({ retryInMs }) => span(retryInMs) ?? null),
-        failures.map(({ retryable }) => retryable ?? true),
+        // An array that says null is read otherwise in some sessions; JSON is not.
+        JSON.stringify(failures.map(({ error }) => (error === undefined ? null : toText(error)))),
+        JSON.stringify(failures.map(({ retryInMs }) => span(retryInMs) ?? null)),
+        arrayOf(failures.map(({ retryable }) => String(retryable ?? true))),
       ],
     );
     return found.map(rows.settlement);
@@ -396,7 +458,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     token: string,
     options: { delayMs?: number | undefined } = {},
   ): Promise<Settlement> {
-    return this.#settle('leasehold.release($1, $2, $3)', [
+    return this.#settle(`leasehold.release(${bigint(1)}, ${uuid(2)}, ${interval(3)})`, [
       jobId,
       token,
       span(options.delayMs ?? 0),
@@ -406,14 +468,15 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   /** Releases up to 10,000 jobs; answers in the order given. */
   async releaseMany(releases: readonly Release[]): Promise<Settlement[]> {
     const found = await this.#call(
-      `select ${rows.SETTLEMENT} from leasehold.release_many($1, $2, $3::interval[])`,
-      [...columns(releases), releases.map(({ delayMs }) => span(delayMs ?? 0))],
+      `select ${rows.SETTLEMENT} from leasehold.release_many(
+        ${array('bigint', 1)}, ${array('pg_catalog.uuid', 2)}, ${array('interval', 3)})`,
+      [...columns(releases), arrayOf(releases.map(({ delayMs }) => span(delayMs ?? 0)))],
     );
     return found.map(rows.settlement);
   }
 
   async deadLetter(jobId: string, token: string, reason?: string): Promise<Settlement> {
-    return this.#settle('leasehold.dead_letter($1, $2, $3)', [
+    return this.#settle(`leasehold.dead_letter(${bigint(1)}, ${uuid(2)}, ${text(3)})`, [
       jobId,
       token,
       reason === undefined ? undefined : toText(reason),
@@ -425,7 +488,9 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   async job<N extends QueueName<Q>>(
     jobId: string,
   ): Promise<JobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>> {
-    const [row] = await this.#call(`select ${rows.JOB_INFO} from leasehold.job($1)`, [jobId]);
+    const [row] = await this.#call(`select ${rows.JOB_INFO} from leasehold.job(${bigint(1)})`, [
+      jobId,
+    ]);
     return rows.jobInfo(row ?? {});
   }
 
@@ -434,12 +499,11 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     queue: N,
     options: { state?: JobState; limit?: number; after?: string } = {},
   ): Promise<JobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>[]> {
-    const found = await this.#call(`select ${rows.JOB_INFO} from leasehold.peek($1, $2, $3, $4)`, [
-      queue,
-      options.state ?? 'ready',
-      options.limit ?? 20,
-      options.after,
-    ]);
+    const found = await this.#call(
+      `select ${rows.JOB_INFO} from leasehold.peek(
+        ${text(1)}, ${text(2)}, ${integer(3)}, ${bigint(4)})`,
+      [queue, options.state ?? 'ready', options.limit ?? 20, options.after],
+    );
     return found.map(rows.jobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>);
   }
 
@@ -449,9 +513,10 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     options: { limit?: number } = {},
   ): Promise<string[]> {
     const found = await this.#call(
-      'select redriven::text as job_id from leasehold.redrive($1, $2, $3) as redriven',
+      `select redriven::pg_catalog.text as job_id
+       from leasehold.redrive(${array('bigint', 1)}, ${text(2)}, ${integer(3)}) as redriven`,
       [
-        'jobIds' in which ? which.jobIds : undefined,
+        'jobIds' in which ? arrayOf(which.jobIds) : undefined,
         'queue' in which ? which.queue : undefined,
         options.limit ?? 1000,
       ],
@@ -462,21 +527,23 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   // Maintain
 
   async promoteDue(options: { limit?: number } = {}): Promise<number> {
-    const [row] = await this.#call('select leasehold.promote_due($1) as done', [
+    const [row] = await this.#call(`select leasehold.promote_due(${integer(1)}) as done`, [
       options.limit ?? 1000,
     ]);
     return Number(row?.done);
   }
 
   async reapExpired(options: { limit?: number } = {}): Promise<number> {
-    const [row] = await this.#call('select leasehold.reap_expired($1) as done', [
+    const [row] = await this.#call(`select leasehold.reap_expired(${integer(1)}) as done`, [
       options.limit ?? 1000,
     ]);
     return Number(row?.done);
   }
 
   async prune(options: { limit?: number } = {}): Promise<number> {
-    const [row] = await this.#call('select leasehold.prune($1) as done', [options.limit ?? 10_000]);
+    const [row] = await this.#call(`select leasehold.prune(${integer(1)}) as done`, [
+      options.limit ?? 10_000,
+    ]);
     return Number(row?.done);
   }
 
@@ -485,22 +552,19 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     return rows.tickAnswer(row ?? {});
   }
 
-  async #settle(call: string, values: unknown[]): Promise<Settlement> {
+  async #settle(call: string, values: readonly Parameter[]): Promise<Settlement> {
     const [row] = await this.#call(`select ${rows.SETTLEMENT} from ${call}`, values);
     return rows.settlement(row ?? {});
   }
 
-  async #call(text: string, values: unknown[]): Promise<rows.Row[]> {
+  async #call(text: string, values: readonly Parameter[]): Promise<rows.Row[]> {
     await this.checkSchema();
     return this.#query(text, values);
   }
 
-  async #query(text: string, values: unknown[]): Promise<rows.Row[]> {
+  async #query(text: string, values: readonly Parameter[]): Promise<rows.Row[]> {
     try {
-      const result = await this.#db.query(
-        text,
-        values.map((value) => value ?? null),
-      );
+      const result = await this.#db.query(text, values.map(sayable));
       return result.rows as rows.Row[];
     } catch (error) {
       throw fromDriver(error);
@@ -509,6 +573,8 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 }
 
 /** @internal A span as PostgreSQL reads it. What is no number goes as it is, for SQL to refuse it. */
+export function span(milliseconds: number): string;
+export function span(milliseconds: number | undefined): string | undefined;
 export function span(milliseconds: number | undefined): string | undefined {
   return milliseconds === undefined ? undefined : `${milliseconds} milliseconds`;
 }
@@ -524,16 +590,56 @@ function document(value: unknown): string | null {
   return value === undefined ? null : toJson(value);
 }
 
+/** Documents that may be absent, in one: each in an array of its own, which is empty where there is none. */
+function documents(values: readonly unknown[]): string {
+  return `[${values.map((value) => (value === undefined ? '[]' : `[${toJson(value)}]`)).join()}]`;
+}
+
 /** Ids and tokens as the two arrays that every batch function takes. */
-function columns(leases: readonly Lease[]): [unknown, unknown] {
-  const jobIds = leases.map((lease) => lease.jobId);
-  const tokens = leases.map((lease) => lease.token);
-  // The driver escapes member by member, which takes longer than all the rest.
-  return [
-    jobIds.every((jobId) => PLAIN.test(jobId)) ? `{${jobIds.join(',')}}` : jobIds,
-    tokens.every((token) => PLAIN.test(token)) ? `{${tokens.join(',')}}` : tokens,
-  ];
+function columns(leases: readonly Lease[]): [string, string] {
+  return [arrayOf(leases.map(({ jobId }) => jobId)), arrayOf(leases.map(({ token }) => token))];
+}
+
+/** An array as text: the driver's way differs from one to the next. */
+export function arrayOf(members: readonly string[]): string {
+  // Quoting takes longer than all the rest, and ids and uuids need none.
+  const quoted = members.every((member) => PLAIN.test(member)) ? members : members.map(quote);
+  return `{${quoted.join()}}`;
+}
+
+function quote(member: unknown): string {
+  return typeof member === 'string'
+    ? `"${member.replace(/[\\"]/g, '\\$&')}"`
+    : String(member ?? null);
 }
 
 /** What a member of an array may be as it stands: ids and uuids are, "null" and what has a comma are not. */
 const PLAIN = /^[0-9a-f-]+$/i;
+
+/** What a call is given; every driver is told text, or null. */
+type Parameter = string | number | boolean | Date | null | undefined;
+
+function sayable(value: Parameter): string | null {
+  if (value === null || value === undefined) return null;
+  return value instanceof Date ? value.toISOString() : String(value);
+}
+
+/*
+ * A parameter of a statement, as text that PostgreSQL makes what the function takes: drivers differ in what
+ * they make of a JSON, an array or a span. Names are complete, since a session's search_path may begin elsewhere.
+ */
+const text = (nth: number): string => `$${nth}::pg_catalog.text`;
+const integer = (nth: number): string => `${text(nth)}::integer`;
+const bigint = (nth: number): string => `${text(nth)}::bigint`;
+const boolean = (nth: number): string => `${text(nth)}::boolean`;
+const interval = (nth: number): string => `${text(nth)}::interval`;
+const instant = (nth: number): string => `${text(nth)}::timestamp with time zone`;
+const uuid = (nth: number): string => `${text(nth)}::pg_catalog.uuid`;
+const jsonb = (nth: number): string => `${text(nth)}::pg_catalog.jsonb`;
+const array = (type: string, nth: number): string => `${text(nth)}::${type}[]`;
+/** What {@link documents} says. */
+const documentArray = (nth: number): string =>
+  `case when ${text(nth)} is not null then array(
+     select pg_catalog.jsonb_array_element(item, 0)
+     from pg_catalog.jsonb_array_elements(${jsonb(nth)}) as item
+   ) end`;

@@ -1,4 +1,4 @@
-import { span } from './client.ts';
+import { arrayOf, span } from './client.ts';
 import { fromDriver } from './errors.ts';
 import type { Link } from './link.ts';
 import { UNPARSED_JOB, type UnparsedJob, unparsedJob } from './rows.ts';
@@ -20,7 +20,7 @@ export async function leaseUnparsed(link: Link, leasing: Leasing): Promise<Unpar
   try {
     const found = await link.rows(
       `select ${UNPARSED_JOB} from leasehold.lease_jobs($1, $2, $3, $4, $5)`,
-      [queues, workerId, limit, span(leaseMs), requestId],
+      [arrayOf(queues), workerId, limit, span(leaseMs), requestId],
     );
     return found.map((row) => unparsedJob(row, leaseMs));
   } catch (error) {

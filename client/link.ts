@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import type { Queryable } from './client.ts';
 import { backoffMs } from './clock.ts';
-import { LeaseholdError, sqlstateOf } from './errors.ts';
+import { LeaseholdError, SQLSTATES, sqlstateOf } from './errors.ts';
 
 export interface LinkOptions {
   readonly connection: pg.ClientConfig;
@@ -36,6 +36,8 @@ export class Link implements Queryable {
   readonly #options: LinkOptions;
   #connection: Promise<Connection> | undefined;
   #prepares = true;
+  /** Whether calls have transactions of their own, since those that the server begins are not READ COMMITTED. */
+  #begins = false;
   /** Calls in a row that missed their deadline. */
   #misses = 0;
   /** Failed attempts to connect since the last that succeeded. */
@@ -80,17 +82,36 @@ export class Link implements Queryable {
   /**
    * Statements are prepared once a connection, which saves the server a third of a call. Where a pooler in
    * between gives every call another server, that fails before anything was done, and is done no more.
+   *
+   * Where the database or the role has another default isolation, the first call that minds is refused, and
+   * from then on each begins its own transaction. That holds through a pooler, and changes no session of others.
    */
   async #run(client: pg.Client, query: Query): Promise<pg.QueryResult> {
-    if (this.#prepares) {
-      try {
-        return await client.query({ ...query, name: nameOf(query.text) });
-      } catch (error) {
-        if (!UNPREPARED.includes(sqlstateOf(error) ?? '')) throw error;
-        this.#prepares = false;
-      }
+    const [prepares, begins] = [this.#prepares, this.#begins];
+    const named = prepares ? { ...query, name: nameOf(query.text) } : query;
+    try {
+      return await (begins ? this.#inTransaction(client, named) : client.query(named));
+    } catch (error) {
+      const state = sqlstateOf(error) ?? '';
+      if (prepares && UNPREPARED.includes(state)) this.#prepares = false;
+      else if (!begins && state === SQLSTATES.isolation_not_supported) this.#begins = true;
+      else throw error;
+      return this.#run(client, query);
     }
-    return client.query(query);
+  }
+
+  async #inTransaction(client: pg.Client, query: Query): Promise<pg.QueryResult> {
+    const queries = [{ text: BEGIN }, query, { text: 'commit' }];
+    const answers: PromiseSettledResult<pg.QueryResult>[] = [];
+    if (this.#options.pipelined === true) {
+      // All leave together: another call would come between.
+      answers.push(...(await Promise.allSettled(queries.map((each) => client.query(each)))));
+    } else {
+      for (const each of queries) answers.push(...(await Promise.allSettled([client.query(each)])));
+    }
+    // After a call that failed the commit is a rollback.
+    for (const answer of answers) if (answer.status === 'rejected') throw answer.reason;
+    return (answers[1] as PromiseFulfilledResult<pg.QueryResult>).value;
   }
 
   /** Connects if there is no connection. */
@@ -221,6 +242,8 @@ type Query = pg.QueryConfig & { readonly rowMode?: 'array' };
 const AS_TEXT = {
   getTypeParser: () => (value: string) => value,
 } as unknown as pg.CustomTypesConfig;
+
+const BEGIN = 'begin isolation level read committed';
 
 /** The prepared statement is not there, is there already, or answers another type since the schema changed. */
 const UNPREPARED: readonly string[] = ['26000', '42P05', '0A000'];

@@ -20,7 +20,7 @@ const MIN_AVOID_MS = 1000;
 const MAX_AVOID_MS = 60_000;
 
 /** The server asks a silent client whether it is there: after half a minute, and three times. */
-const SET_KEEPALIVE = `select set_config(name, value, false) from (values
+const SET_KEEPALIVE = `select pg_catalog.set_config(name, value, false) from (values
   ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
   ('tcp_user_timeout', '60000')) as setting (name, value)`;
 
@@ -276,7 +276,7 @@ export class Listener {
       timer = setTimeout(() => resolve(false), this.#options.deadlineMs);
     });
     try {
-      await this.#link.query('select pg_notify($1, $2)', [
+      await this.#link.query('select pg_catalog.pg_notify($1, $2)', [
         CHANNEL,
         `probe:${this.#options.workerId}`,
       ]);

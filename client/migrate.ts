@@ -89,6 +89,8 @@ async function tryOnce(
       `select
          pg_catalog.set_config('lock_timeout', $1, false),
          pg_catalog.set_config('statement_timeout', '0', false),
+         -- What is looked for along it would be bound to what stands before pg_catalog there.
+         pg_catalog.set_config('search_path', 'pg_catalog', false),
          pg_catalog.set_config('default_transaction_isolation', 'read committed', false)`,
       [`${lockTimeoutMs}ms`],
     );

@@ -9,41 +9,53 @@ import type {
 } from './types.ts';
 
 /*
- * What the functions return, selected so that no type parser of the host application matters:
- * ids and JSON as text, spans and instants as milliseconds. One select list and one mapper a shape.
+ * What the functions return, selected so that neither the driver, nor the application's type parsers, nor the
+ * session's settings matter: ids and JSON as text, spans and instants as whole milliseconds, in text too, and
+ * every name with its schema. One select list and one mapper a shape.
  */
 
-/** date_part, since extract computes in numeric, which costs a microsecond each. */
-const ms = (span: string): string => `date_part('epoch', ${span}) * 1000`;
+/**
+ * Whole milliseconds: how many digits a fraction has is a setting of the session. date_part, since extract
+ * computes in numeric, which costs a microsecond each.
+ */
+const wholeMs = (span: string): string =>
+  `pg_catalog.int8(pg_catalog.floor(pg_catalog.date_part('epoch', ${span}) operator(pg_catalog.*) 1000))`;
+const asText = (value: string): string => `${value}::pg_catalog.text`;
+const ms = (span: string): string => asText(wholeMs(span));
 
 export type Row = Readonly<Record<string, unknown>>;
 
 export const LEASED_JOB = `
-  job_id::text, queue, priority::int4, payload::text, headers::text, token::text, fence::text,
-  attempt, failures, losses, releases, checkpoint::text, ${ms('lease_duration')} as lease_ms,
+  job_id::pg_catalog.text, queue, priority::integer, payload::pg_catalog.text, headers::pg_catalog.text, token::pg_catalog.text, fence::pg_catalog.text,
+  attempt, failures, losses, releases, checkpoint::pg_catalog.text, ${ms('lease_duration')} as lease_ms,
   ${ms('remaining')} as remaining_ms, ${ms('max_runtime')} as max_runtime_ms,
   ${ms('enqueued_at')} as enqueued_ms`;
 
 export const HEARTBEAT_ANSWER = `
-  job_id::text, status, ${ms('remaining')} as remaining_ms, cancel_requested, cancel_reason`;
+  job_id::pg_catalog.text, status, ${ms('remaining')} as remaining_ms, cancel_requested, cancel_reason`;
 
-export const SETTLEMENT = `job_id::text, status, late, ${ms('retry_in')} as retry_in_ms`;
+export const SETTLEMENT = `job_id::pg_catalog.text, status, late, ${ms('retry_in')} as retry_in_ms`;
 
 export const JOB_INFO = `
-  job_id::text, queue, state, priority::int4, generation::int4, attempt, failures, losses, releases,
-  payload::text, headers::text, dedup_key, ${ms('enqueued_at')} as enqueued_ms,
-  ${ms('run_at')} as run_ms, ${ms('live_until')} as live_until_ms, worker_id::text, host, pid,
+  job_id::pg_catalog.text, queue, state, priority::integer, generation::integer, attempt, failures, losses, releases,
+  payload::pg_catalog.text, headers::pg_catalog.text, dedup_key, ${ms('enqueued_at')} as enqueued_ms,
+  ${ms('run_at')} as run_ms, ${ms('live_until')} as live_until_ms, worker_id::pg_catalog.text, host, pid,
   ${ms('leased_at')} as leased_ms, ${ms('remaining')} as remaining_ms,
-  ${ms('heartbeat_age')} as heartbeat_age_ms, cancel_requested, checkpoint::text,
+  ${ms('heartbeat_age')} as heartbeat_age_ms, cancel_requested, checkpoint::pg_catalog.text,
   ${ms('checkpoint_age')} as checkpoint_age_ms, ${ms('finished_at')} as finished_ms, reason,
-  result::text, late, history::text`;
+  result::pg_catalog.text, late, history::pg_catalog.text`;
 
 export const QUEUE_STAT = `
-  queue, paused, scheduled::float8, ready::float8, blocked::float8, leased::float8,
-  completed::float8, dead::float8, cancelled::float8, pruned::float8,
-  ${ms('oldest_ready_age')} as oldest_ready_age_ms, workers::float8`;
+  queue, paused, scheduled::pg_catalog.text, ready::pg_catalog.text, blocked::pg_catalog.text, leased::pg_catalog.text,
+  completed::pg_catalog.text, dead::pg_catalog.text, cancelled::pg_catalog.text, pruned::pg_catalog.text,
+  ${ms('oldest_ready_age')} as oldest_ready_age_ms, workers::pg_catalog.text`;
 
 export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms, workers`;
+
+/** nullif, whose "=" is looked for along the search_path. */
+function unless(value: string, usual: string): string {
+  return `case when ${value} operator(pg_catalog.<>) ${usual} then ${value} end`;
+}
 
 export function leasedJob<P>(row: Row): LeasedJob<P> {
   return {
@@ -71,9 +83,9 @@ export function leasedJob<P>(row: Row): LeasedJob<P> {
  * is as in most jobs is null: counters of zero, and the time left where it is all of the lease's ($4).
  */
 export const UNPARSED_JOB = `
-  job_id, token, queue, priority, payload, headers, fence, attempt, nullif(failures, 0),
-  nullif(losses, 0), nullif(releases, 0), checkpoint, ${ms('nullif(remaining, $4)')},
-  ${ms('max_runtime')}, ${ms('enqueued_at')}`;
+  job_id, token, queue, priority, payload, headers, fence, attempt, ${unless('failures', '0')},
+  ${unless('losses', '0')}, ${unless('releases', '0')}, checkpoint,
+  ${wholeMs(unless('remaining', '$4'))}, ${wholeMs('max_runtime')}, ${wholeMs('enqueued_at')}`;
 
 /** A leased job whose payload is still text: parsed where it is worked on. */
 export interface UnparsedJob extends LeasedJob<string> {}

@@ -1,6 +1,9 @@
 -- generated from sql/ by npm run migration:refresh; edit above this line only
 
 -- begin sql/schema.sql
+-- Types, functions and operators below are PostgreSQL's own, whatever the session's path begins with.
+set local search_path = pg_catalog;
+
 create schema if not exists leasehold;
 
 comment on schema leasehold is
@@ -634,7 +637,12 @@ begin
     raise exception 'leasehold works at read committed, this transaction is %',
       current_setting('transaction_isolation')
       using errcode = 'LH006',
-        hint = 'Begin the transaction with "isolation level read committed"; enqueue works at every level.';
+        -- Of all places where the default can be set, this one is the last word. The next session has it.
+        hint = format(
+          'Begin the transaction with "isolation level read committed", or make that the default: alter role'
+            ' %I in database %I set default_transaction_isolation = ''read committed''; enqueue works at every level.',
+          session_user, current_database()
+        );
   end if;
   perform leasehold._require_writable();
 end;

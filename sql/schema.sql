@@ -1,3 +1,6 @@
+-- Types, functions and operators below are PostgreSQL's own, whatever the session's path begins with.
+set local search_path = pg_catalog;
+
 create schema if not exists leasehold;
 
 comment on schema leasehold is

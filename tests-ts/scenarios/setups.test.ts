@@ -1,0 +1,244 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { Client, migrate, Scheduler, type SchedulerEvent } from '../../client/index.ts';
+import { createBareDatabase, createDatabase, withClient } from '../support/database.ts';
+
+/** What a database or a role may have set, and what a job's life must not care about. */
+const SETTINGS: readonly (readonly [name: string, value: string])[] = [
+  ['default_transaction_isolation', "'repeatable read'"],
+  ['default_transaction_isolation', "'serializable'"],
+  ['default_transaction_deferrable', 'on'],
+  ['array_nulls', 'off'],
+  ['extra_float_digits', '-15'],
+  ['DateStyle', "'SQL, DMY'"],
+  ['IntervalStyle', "'sql_standard'"],
+  ['TimeZone', "'Australia/Lord_Howe'"],
+  ['bytea_output', "'escape'"],
+  ['search_path', 'shadow, pg_catalog'],
+  ['standard_conforming_strings', 'off'],
+  ['transform_null_equals', 'on'],
+  ['row_security', 'off'],
+  ['client_encoding', "'LATIN1'"],
+  ['lock_timeout', "'1s'"],
+  ['statement_timeout', "'10s'"],
+  ['idle_in_transaction_session_timeout', "'10s'"],
+  ['plan_cache_mode', 'force_custom_plan'],
+  ['jit_above_cost', '0'],
+  ['client_min_messages', 'debug1'],
+];
+
+/** A function and an operator named as each of pg_catalog's, which fail; and types that hold something else. */
+const SHADOW = `
+  create schema shadow;
+  do $do$
+  declare
+    v_types constant regtype[] := array['integer', 'bigint', 'double precision', 'numeric', 'text', 'uuid',
+      'interval', 'timestamptz', 'jsonb', 'boolean', 'anyarray', 'anycompatiblearray', 'anyelement', '"any"'];
+    v_found record;
+    v_trap text;
+  begin
+    for v_found in
+      select proc.proname as name, (
+        select string_agg(type::regtype::text, ', ') from unnest(proc.proargtypes) as type
+      ) as arguments
+      from pg_proc as proc
+      where proc.pronamespace = 'pg_catalog'::regnamespace
+        and proc.prokind = 'f'
+        and proc.pronargs between 1 and 4
+        and proc.proargtypes::oid[] <@ v_types::oid[]
+        and proc.prorettype = any (v_types || 'void'::regtype)
+    loop
+      execute format(
+        'create function shadow.%I(%s) returns void language plpgsql as $$ begin raise exception using message = %L; end $$',
+        v_found.name,
+        replace(v_found.arguments, '"any"', 'anyelement'),
+        'shadow.' || v_found.name
+      );
+    end loop;
+    for v_found in
+      select operator.oprname as name, operator.oprleft::regtype as l, operator.oprright::regtype as r
+      from pg_operator as operator
+      where operator.oprleft = any (v_types) and operator.oprright = any (v_types)
+    loop
+      v_trap := format('trap_%s', md5(v_found.name || v_found.l || v_found.r));
+      execute format(
+        'create function shadow.%I(%s, %s) returns boolean language plpgsql as $$ begin raise exception using message = %L; end $$',
+        v_trap, v_found.l, v_found.r, 'shadow ' || v_found.name
+      );
+      execute format('create operator shadow.%s (leftarg = %s, rightarg = %s, function = shadow.%I)',
+        v_found.name, v_found.l, v_found.r, v_trap);
+    end loop;
+  end
+  $do$;
+  create domain shadow.text as pg_catalog.int4 check (value > 1000);
+  create domain shadow.uuid as pg_catalog.int4 check (value > 1000);
+  create domain shadow.jsonb as pg_catalog.int4 check (value > 1000);
+  create domain shadow.int4 as pg_catalog.bool;
+  create domain shadow.int8 as pg_catalog.bool;
+  create domain shadow.float8 as pg_catalog.bool;
+  create domain shadow.timestamptz as pg_catalog.bool;`;
+
+/** Sets what new sessions of a database begin with, from another one. */
+async function alterDatabase(url: string, ...changes: readonly string[]): Promise<void> {
+  const name = new URL(url).pathname.slice(1);
+  await withClient(inject('server').url, async (client) => {
+    for (const change of changes) await client.query(`alter database ${name} ${change}`);
+  });
+}
+
+/** One job through everything a Scheduler does, and others through each method of a Client. */
+async function live(url: string): Promise<void> {
+  const pool = new pg.Pool({ connectionString: url });
+  try {
+    await underScheduler(url, new Client(pool));
+    await withoutScheduler(pool);
+  } finally {
+    await pool.end();
+  }
+}
+
+async function underScheduler(url: string, client: Client): Promise<void> {
+  const queue = randomUUID();
+  await client.createQueue(queue, { backoffBaseMs: 0, backoffMaxMs: 0 });
+  const events: SchedulerEvent[] = [];
+  let complete = (): void => undefined;
+  const completed = new Promise<void>((resolve) => {
+    complete = resolve;
+  });
+  const scheduler = new Scheduler({
+    connection: url,
+    handlers: {
+      [queue]: async (job, context) => {
+        if (job.attempt === 1) throw new Error("an 'error' \\ with null");
+        if (job.attempt === 2) {
+          await context.checkpoint({ null: null, at: 1.25 }, { flush: true });
+          context.release();
+        }
+        return [job.payload, job.checkpoint, context.remainingMs() > 20_000];
+      },
+    },
+    leaseMs: 30_000,
+    onEvent: (event) => {
+      events.push(event);
+      if (event.type === 'job:settled' && event.status === 'completed') complete();
+    },
+  });
+  await scheduler.start();
+  const payload = { text: "a 'quote', a \\ and null", null: null };
+  const jobId = await client.enqueue(queue, payload);
+  await completed;
+  await scheduler.stop();
+  expect(events.filter((event) => 'error' in event && event.type !== 'job:settled')).toEqual([]);
+  expect(await client.job(jobId)).toMatchObject({
+    state: 'completed',
+    attempt: 3,
+    failures: 1,
+    releases: 1,
+    losses: 0,
+    result: [payload, { null: null, at: 1.25 }, true],
+  });
+}
+
+async function withoutScheduler(pool: pg.Pool): Promise<void> {
+  const client = new Client(pool);
+  const queue = `a "queue", \\ ${randomUUID()}`;
+  const workerId = randomUUID();
+  await client.createQueue(queue, { leaseMs: 90_000, maxFailures: 1 });
+  const runAt = new Date('2000-01-01T00:00:00.5Z');
+  const ids = [
+    await client.enqueue(queue, 1, { headers: { h: null }, runAt, dedupKey: 'null', priority: 3 }),
+    ...(await client.enqueueMany(queue, [
+      { payload: null },
+      { payload: 2 },
+      { payload: 3, timeToLiveMs: 86_400_000 },
+    ])),
+  ];
+  const registered = await client.registerWorker(workerId, { queues: ['null', queue] });
+  expect(registered).toEqual([undefined, expect.any(Number)]);
+  const jobs = await client.leaseJobs([queue], { workerId, limit: 10, requestId: randomUUID() });
+  expect(jobs.map((job) => [job.jobId, job.payload, job.remainingMs])).toEqual(
+    ids.map((id, index) => [id, [1, undefined, 2, 3][index] ?? null, 90_000]),
+  );
+  expect(jobs[0]).toMatchObject({ headers: { h: null }, priority: 3, fence: expect.any(BigInt) });
+  const [one, two, three, four] = jobs;
+  if (!one || !two || !three || !four) throw new Error('four jobs were leased');
+
+  const beats = await client.heartbeatMany([{ ...one, checkpoint: null }, two, three, four]);
+  expect(beats.map(({ status }) => status)).toEqual(['ok', 'ok', 'ok', 'ok']);
+  const [{ remainingMs = 0 } = {}] = beats;
+  expect(remainingMs).toBeGreaterThan(60_000);
+  expect(remainingMs).toBeLessThanOrEqual(90_000);
+  await client.assertLease(one.jobId, one.token);
+  const leased = await client.peek(queue, { state: 'leased' });
+  expect(leased.map((info) => [info.workerId, info.leasedAt?.getFullYear()])).toEqual(
+    leased.map(() => [workerId, new Date().getFullYear()]),
+  );
+  expect(await client.queueStats(queue)).toMatchObject([{ leased: 4, workers: 1 }]);
+
+  const settlements = [
+    ...(await client.completeMany([{ ...one, result: null }, two])),
+    ...(await client.failMany([three])),
+    ...(await client.releaseMany([{ ...four, delayMs: 3_600_000 }])),
+  ];
+  expect(settlements.map(({ status }) => status)).toEqual([
+    'completed',
+    'completed',
+    'dead',
+    'released',
+  ]);
+  const infos = await Promise.all(jobs.map(({ jobId }) => client.job(jobId)));
+  expect(infos.map(({ state, result }) => [state, result])).toEqual([
+    ['completed', null],
+    ['completed', undefined],
+    ['dead', undefined],
+    ['scheduled', undefined],
+  ]);
+  expect(infos[2]?.history).toMatchObject([{ outcome: 'failed', error: undefined, workerId }]);
+  const due = infos[3]?.runAt?.getTime() ?? 0;
+  expect(due - Date.now()).toBeGreaterThan(3_000_000);
+  expect(await client.redrive({ queue })).toEqual([three.jobId]);
+  expect(await client.cancel(three.jobId, 'null')).toBe('cancelled');
+  const { nextDueInMs = 0 } = await client.tick();
+  expect(nextDueInMs).toBeGreaterThan(3_000_000);
+  expect(await client.retireWorker(workerId)).toBe(true);
+}
+
+describe('S27 a job lives as usual where the database has set', async () => {
+  const url = await createDatabase();
+  beforeAll(() => withClient(url, (client) => client.query(SHADOW)));
+  afterAll(() => alterDatabase(url, 'reset all'));
+
+  test.each(SETTINGS)('%s to %s', async (name, value) => {
+    await alterDatabase(url, 'reset all', `set ${name} = ${value}`);
+    if (name !== 'default_transaction_isolation') return await live(url);
+
+    const pool = new pg.Pool({ connectionString: url });
+    try {
+      await underScheduler(url, new Client(pool));
+      // What a pool's sessions begin with is for their owner to say: the hint is how.
+      const refused = await new Client(pool).tick().catch((error: unknown) => error);
+      expect(refused).toMatchObject({ code: 'isolation_not_supported' });
+      const [command = ''] =
+        /alter role .* = 'read committed'(?=;)/.exec(String((refused as { hint: string }).hint)) ??
+        [];
+      await pool.query(command);
+    } finally {
+      await pool.end();
+    }
+    await live(url);
+    await withClient(url, async (client) => {
+      const { rows } = await client.query('select current_database() as name');
+      await client.query(`alter role current_user in database ${rows[0].name} reset all`);
+    });
+  });
+});
+
+test('S27 migrate makes the same of a database whatever it has set', async () => {
+  const url = await createBareDatabase();
+  await withClient(url, (client) => client.query(SHADOW));
+  await alterDatabase(url, ...SETTINGS.map(([name, value]) => `set ${name} = ${value}`));
+  await migrate({ connection: url });
+  await alterDatabase(url, 'reset all', 'set search_path = shadow, pg_catalog');
+  await live(url);
+});
