@@ -116,6 +116,15 @@ export function namesItem(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError;
 }
 
+/**
+ * Whether another connection may reach a server that can do it: this one is read-only, as a standby is to which
+ * the name led during a fail-over, or it ends its sessions.
+ */
+export function isOfServer(error: unknown): boolean {
+  const state = sqlstateOf(error);
+  return state === SQLSTATES.read_only || state === '25006' || state?.startsWith('57P0') === true;
+}
+
 /** The SQLSTATE of an error of the server. */
 export function sqlstateOf(error: unknown): string | undefined {
   if (error instanceof LeaseholdError) return error.sqlstate;

@@ -3,22 +3,24 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import type { Queryable } from './client.ts';
 import { backoffMs } from './clock.ts';
-import { LeaseholdError, SQLSTATES, sqlstateOf } from './errors.ts';
+import { isOfServer, LeaseholdError, SQLSTATES, sqlstateOf } from './errors.ts';
 
 export interface LinkOptions {
   readonly connection: pg.ClientConfig;
-  /** Longest time one call may take, connecting included. */
+  /** Longest time one call may take, connecting included; and one attempt to connect. */
   readonly deadlineMs: number;
   /**
-   * Where that ends which doubles with every call in a row that misses its deadline; and longest time
-   * connecting may take, which goes on for the calls to come. Else a busy server would be asked for ever
-   * new connections, each slow to answer at first, and never be heard in time. @default deadlineMs
+   * Where that ends: it doubles with every call in a row, or attempt, that took too long. Else a busy server
+   * would be asked for ever new connections, each slow to answer at first, and never be heard in time.
+   * @default deadlineMs
    */
   readonly maxDeadlineMs?: number;
   /** Longest delay before another attempt to connect. @default 5_000 */
   readonly maxBackoffMs?: number;
   /** Shared by all links of a process, so that together they do not storm a server that is down. */
   readonly pace?: Pace;
+  /** Whether it takes its turns before the other links of the process. @default false */
+  readonly urgent?: boolean;
   /** Whether a call is sent while earlier ones are under way; they are answered in turn. @default false */
   readonly pipelined?: boolean;
   /** Called on every new connection before anything else is sent. */
@@ -30,7 +32,8 @@ export interface LinkOptions {
 /**
  * One connection to the database that is there again after it was lost. Every call has a deadline;
  * a connection on which one was missed is destroyed and never used again, since its answer may
- * still come. Calls are not repeated here: only the caller knows what to repeat.
+ * still come. So is one to a server that cannot write: the name may lead to another by now.
+ * Calls are not repeated here: only the caller knows what to repeat.
  */
 export class Link implements Queryable {
   readonly #options: LinkOptions;
@@ -40,7 +43,7 @@ export class Link implements Queryable {
   #begins = false;
   /** Calls in a row that missed their deadline. */
   #misses = 0;
-  /** Failed attempts to connect since the last that succeeded. */
+  /** Failed attempts to connect since the last answer, and those that led to a server of no use. */
   #failures = 0;
   #retryAt = 0;
   readonly #closing = new AbortController();
@@ -69,7 +72,14 @@ export class Link implements Queryable {
 
   #call(query: Query): Promise<pg.QueryResult> {
     const call = (turn?: Promise<unknown>): Promise<pg.QueryResult> =>
-      this.#withDeadline(({ client }) => this.#run(client, query), turn);
+      this.#withDeadline(async (connection) => {
+        try {
+          return await this.#run(connection.client, query);
+        } catch (error) {
+          if (isOfServer(error)) this.#leave(connection, error as Error);
+          throw error;
+        }
+      }, turn);
     // Each has its own deadline, so none waits longer than those before it may take.
     const answer =
       this.#options.pipelined === true ? call(this.#last) : this.#last.then(() => call());
@@ -112,6 +122,19 @@ export class Link implements Queryable {
     // After a call that failed the commit is a rollback.
     for (const answer of answers) if (answer.status === 'rejected') throw answer.reason;
     return (answers[1] as PromiseFulfilledResult<pg.QueryResult>).value;
+  }
+
+  /** Its server is of no use: the next call connects anew, after a while. */
+  #leave(connection: Connection, error: Error): void {
+    // Of calls that were sent together the first one counts.
+    if (connection.ended) return;
+    this.#connectIn();
+    connection.destroy(error);
+  }
+
+  #connectIn(): void {
+    this.#retryAt =
+      performance.now() + backoffMs(this.#failures++, 100, this.#options.maxBackoffMs);
   }
 
   /** Connects if there is no connection. */
@@ -166,6 +189,7 @@ export class Link implements Queryable {
     try {
       const answer = await Promise.race([work(), deadline]);
       this.#misses = 0;
+      this.#failures = 0;
       return answer;
     } finally {
       answered = true;
@@ -187,30 +211,29 @@ export class Link implements Queryable {
     if (this.#closing.signal.aborted) throw stopped();
 
     const { connection: config, deadlineMs, maxDeadlineMs = deadlineMs } = this.#options;
+    const ms = Math.min(deadlineMs * 2 ** this.#failures, maxDeadlineMs);
     const connection = new Connection(
       { ...config, pipeline: this.#options.pipelined === true },
-      maxDeadlineMs,
+      ms,
     );
     const onLost = (error: Error) => {
       this.#connection = undefined;
       if (!this.#closing.signal.aborted) this.#options.onLost?.(error);
     };
     const giveUp = () => connection.destroy(new Error('the server accepts but does not answer'));
-    const timer = setTimeout(giveUp, maxDeadlineMs);
+    const timer = setTimeout(giveUp, ms);
     this.#closing.signal.addEventListener('abort', giveUp);
     try {
       await connection.client.connect();
       await this.#options.onConnect?.(connection.client);
     } catch (error) {
       connection.destroy(error as Error);
-      const delayMs = backoffMs(this.#failures++, 100, this.#options.maxBackoffMs);
-      this.#retryAt = performance.now() + delayMs;
+      this.#connectIn();
       throw error;
     } finally {
       clearTimeout(timer);
       this.#closing.signal.removeEventListener('abort', giveUp);
     }
-    this.#failures = 0;
     connection.onEnd(onLost);
     return connection;
   }
@@ -219,7 +242,7 @@ export class Link implements Queryable {
   async #pause(): Promise<void> {
     if (this.#failures === 0) return;
     await this.#sleep(this.#retryAt - performance.now());
-    await this.#sleep(this.#options.pace?.take() ?? 0);
+    await this.#sleep(this.#options.pace?.take(this.#options.urgent) ?? 0);
   }
 
   #sleep(ms: number): Promise<void> {
@@ -263,12 +286,14 @@ const names = new Map<string, string>();
 /** Keeps half a second between attempts to connect again. */
 export class Pace {
   #freeAt = 0;
+  #urgentFreeAt = 0;
 
-  /** Takes the next turn; answers the time until then. */
-  take(): number {
+  /** Takes the next turn; answers the time until then. One that is urgent goes first, but not twice in a row. */
+  take(isUrgent = false): number {
     const at = performance.now();
-    const turn = Math.max(at, this.#freeAt);
-    this.#freeAt = turn + 500;
+    const turn = Math.max(at, isUrgent ? this.#urgentFreeAt : this.#freeAt);
+    if (isUrgent) this.#urgentFreeAt = turn + 1000;
+    this.#freeAt = Math.max(turn, this.#freeAt) + 500;
     return turn - at;
   }
 }
@@ -290,6 +315,10 @@ class Connection {
     // Without a listener an error on an idle connection would end the process.
     this.client.on('error', (error) => this.#end(error));
     this.client.on('end', () => this.#end(new Error('the connection was closed')));
+  }
+
+  get ended(): boolean {
+    return this.#ended !== undefined;
   }
 
   onEnd(callback: (error: Error) => void): void {

@@ -56,8 +56,8 @@ export interface SchedulerOptions<Q extends QueueTypes> {
    */
   readonly cancelGraceMs?: number;
   /**
-   * Longest time a call to the database may take; a heartbeat never more than half of heartbeatMs, so
-   * that it can be repeated. @default leaseMs, at most 10_000
+   * Longest time a call to the database may take; a heartbeat at first no more than half of heartbeatMs and
+   * a third of what is left until renewDeadlineMs, so that two more fit. @default leaseMs, at most 10_000
    */
   readonly callTimeoutMs?: number;
   /** Whether stop() releases jobs whose handlers ignore their signal, so that they may run twice. @default false */

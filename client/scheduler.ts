@@ -146,7 +146,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     }
 
     const connection = configOf(options.connection);
-    const { callTimeoutMs: deadlineMs, heartbeatMs, checkpointMs, probeMs } = this.#timing;
+    const { callTimeoutMs: deadlineMs, heartbeatMs, renewDeadlineMs } = this.#timing;
+    const { checkpointMs, probeMs } = this.#timing;
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
     const pace = new Pace();
     this.#workLink = new Link({ connection, deadlineMs, pace, pipelined: true });
@@ -162,7 +163,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       // After an outage a worker has one lease length to show that it is still there.
       maxBackoffMs: Math.min(heartbeatMs, 5000),
       connection,
-      deadlineMs: Math.min(deadlineMs, heartbeatMs / 2),
+      urgent: true,
+      // Swallowed as a call is, and then a connection, there is time left for a third try.
+      deadlineMs: Math.min(deadlineMs, heartbeatMs / 2, (renewDeadlineMs - heartbeatMs) / 3),
       maxDeadlineMs: deadlineMs,
     });
     this.#client = Client.unchecked(this.#workLink);

@@ -1,9 +1,10 @@
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { Client, type Context, type StopResult } from '../../client/index.ts';
-import { createDatabase } from '../support/database.ts';
+import { createDatabase, createServer } from '../support/database.ts';
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
 import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import { startStandby } from '../support/standby.ts';
 import { until } from '../support/wait.ts';
 
 const url = await createDatabase();
@@ -25,6 +26,16 @@ async function proxied(whenOver: WhenOver = onTestFinished): Promise<DatabasePro
   const proxy = await startProxy(url);
   whenOver(() => proxy.close());
   return proxy;
+}
+
+/** The SQLSTATE of an error, ours or the driver's. */
+function sqlstateOf(error: unknown): unknown {
+  const { sqlstate, code } = error as { sqlstate?: unknown; code?: unknown };
+  return sqlstate ?? code;
+}
+
+function isReadOnly({ error }: { error: unknown }): boolean {
+  return ['LH007', '25006'].includes(String(sqlstateOf(error)));
 }
 
 describe('S12 a queue that is missing', () => {
@@ -88,7 +99,7 @@ describe('S12 a queue that is missing', () => {
 });
 
 // Most of it is waiting: side by side.
-describe.concurrent('S05 stop', () => {
+describe.concurrent('side by side', () => {
   /** What is said of stop: the grace and two seconds; and what a busy machine may add. */
   const BOUND_MS = 2000 + 1500;
 
@@ -315,5 +326,107 @@ describe.concurrent('S05 stop', () => {
       stuck: [],
       undelivered: [{ jobId, queue, attempt: 1, outcome: 'release' }],
     });
+  });
+
+  test('S14 a heartbeat that is swallowed, and then a connection, leave time for another try', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [queue, proxy, gate] = [await createQueue(), await proxied(whenOver), new Gate()];
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        leaseMs: 6000,
+        handlers: { [queue]: () => gate.pass() },
+      },
+      whenOver,
+    );
+    const id = await client.enqueue(queue, {});
+    await until(() => gate.reached === 1);
+    const fault = proxy.plant({
+      sql: 'heartbeat_many',
+      role: 'heart',
+      at: 'before-query',
+      deed: 'black-hole',
+      nth: 2,
+    });
+    await fault.struck;
+    const { connected } = proxy;
+    proxy.swallow();
+    await until(() => proxy.connected > connected);
+    proxy.heal();
+    const beats = proxy.seen('heartbeat_many').length;
+    await until(() => proxy.seen('heartbeat_many').length >= beats + 2);
+    gate.open();
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed', late: false });
+    expect(scheduler.eventsOf('job:aborted')).toEqual([]);
+  });
+});
+
+describe('S14 the connection', () => {
+  test('S14 a scheduler comes back from a standby that its address led to for a while', async () => {
+    const primary = await createServer();
+    const standby = await startStandby(primary);
+    onTestFinished(() => standby.stop());
+    const proxy = await startProxy(primary.url);
+    onTestFinished(() => proxy.close());
+    const onPrimary = new pg.Pool({ connectionString: primary.url });
+    onTestFinished(() => onPrimary.end());
+    const there = new Client(onPrimary);
+    await there.createQueue('work');
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      leaseMs: 30_000,
+      heartbeatMs: 500,
+      pollMs: 200,
+      handlers: { work: (job) => (job.payload === 'long' ? gate.pass() : undefined) },
+    });
+    const long = await there.enqueue('work', 'long');
+    await until(() => gate.reached === 1);
+    await scheduler.event('listener:connected');
+
+    proxy.lead(standby.url);
+    proxy.cut();
+    proxy.heal();
+    // Calls for work, heartbeats and listening have all been answered by the standby.
+    const refused = (call: string): boolean =>
+      scheduler.eventsOf('call:failed').some((event) => event.call === call && isReadOnly(event));
+    await until(() => refused('heartbeat') && refused('tick') && refused('listen'));
+    proxy.lead(primary.url);
+
+    // Nobody ends its connections: it has to leave them.
+    await scheduler.settled(await there.enqueue('work', 'short'));
+    const age = async (): Promise<number> => (await there.job(long)).heartbeatAgeMs ?? Infinity;
+    await until(async () => (await age()) < 500);
+    gate.open();
+    expect(await scheduler.settled(long)).toMatchObject({ status: 'completed', late: false });
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
+  });
+
+  test('S14 a server that stays read-only is asked again at a bounded rate', async () => {
+    const [queue, proxy] = [await createQueue(), await proxied()];
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      heartbeatMs: 500,
+      leaseMs: 30_000,
+      pollMs: 50,
+      handlers: { [queue]: () => 'done' },
+    });
+    await scheduler.event('listener:connected');
+    const before = proxy.connected;
+    const { pathname } = new URL(url);
+    const database = decodeURIComponent(pathname.slice(1));
+    const setting = 'default_transaction_read_only';
+    await pool.query(`alter database ${database} set ${setting} = on`);
+    onTestFinished(async () => {
+      await pool.query(`begin read write; alter database ${database} reset ${setting}; commit`);
+    });
+    proxy.cut();
+    proxy.heal();
+    const beganAt = performance.now();
+    await until(() => scheduler.eventsOf('call:failed').filter(isReadOnly).length >= 8);
+    // The first attempt of each connection is made at once, and heartbeats need not wait for the others.
+    const seconds = (performance.now() - beganAt) / 1000;
+    expect(proxy.connected - before).toBeLessThanOrEqual(5 + 2 * seconds);
   });
 });

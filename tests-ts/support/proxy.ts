@@ -68,7 +68,7 @@ export async function startProxy(url: string): Promise<DatabaseProxy> {
 }
 
 export class DatabaseProxy {
-  readonly #target: URL;
+  #target: URL;
   readonly #server: Server;
   readonly #connections: ProxiedConnection[] = [];
   readonly #faults = new Set<Planted>();
@@ -135,6 +135,16 @@ export class DatabaseProxy {
   /** Turns new connections away until heal(): as good as a refused one, and the port stays ours. */
   refuse(): void {
     this.#arrivals = 'reset';
+  }
+
+  /** New connections get no answer until heal(); those that are open go on. */
+  swallow(): void {
+    this.#arrivals = 'black-hole';
+  }
+
+  /** New connections lead to another server, as after a fail-over; those that are open go on. */
+  lead(url: string): void {
+    this.#target = new URL(url);
   }
 
   /** Ends all connections, and turns new ones away until heal(). Answers how many it ended. */
