@@ -905,9 +905,18 @@ return pg_catalog.make_interval(secs => pg_catalog.random() * least(
 -- even where a promoted standby had not yet seen the last attempts.
 create or replace function leasehold._epoch()
   returns bigint
-  language sql
+  language plpgsql
   volatile
-return ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::bigint;
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint;
+exception
+  -- Some hosts do not tell, each in other words. Seconds grow as well, as long as no clock is set back.
+  when others then
+    return extract(epoch from leasehold._now())::bigint;
+end;
+$$;
 -- end sql/internal/_epoch.sql
 
 -- begin sql/internal/_extended.sql
@@ -3178,7 +3187,7 @@ declare
   v_queue leasehold.queue;
   v_now timestamptz;
   v_duration interval;
-  v_epoch bigint := leasehold._epoch();
+  v_epoch bigint;
   v_seed bytea;
   v_line bigint[];
   v_remembered boolean := false;
@@ -3224,6 +3233,7 @@ begin
 
     v_now := leasehold._now();
     v_duration := coalesce(p_lease, v_queue.lease_duration);
+    v_epoch := coalesce(v_epoch, leasehold._epoch());
     -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
     -- and none tells another, without asking the system for randomness once a job.
     v_seed := coalesce(v_seed, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));

@@ -1,6 +1,6 @@
 -- lease_jobs: a worker gets jobs that can run now, in the order of the line, each to it alone.
 begin;
-select plan(53);
+select plan(55);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -147,6 +147,31 @@ select is(pg_temp.lease(array['nowhere', 'there', 'dropped'], 1), array['1'], 'S
 select leasehold.create_queue('dropped');
 select leasehold.enqueue('dropped', '"back"');
 select is(pg_temp.lease(array['nowhere', 'dropped', 'there']), array['back', '2'], 'S12 it is leased from again once it is back');
+
+-- A host that does not tell its timeline.
+select leasehold.create_queue('aurora');
+select leasehold.enqueue('aurora', '1');
+select job_id, fence, token into temp table told from leasehold.lease_jobs(array['aurora'], gen_random_uuid());
+select leasehold.release(job_id, token) from told;
+create role leasehold_owner;
+grant usage, create on schema leasehold to leasehold_owner;
+grant all on all tables in schema leasehold to leasehold_owner;
+grant all on all functions in schema leasehold, leasehold_test to leasehold_owner;
+grant usage on schema leasehold_test to leasehold_owner;
+grant all on all tables in schema leasehold_test to leasehold_owner;
+alter function leasehold.lease_jobs(text[], uuid, integer, interval, uuid) owner to leasehold_owner;
+revoke execute on function pg_current_wal_lsn() from public;
+create temp table untold on commit drop as
+select job_id, fence, token from leasehold.lease_jobs(array['aurora'], gen_random_uuid());
+select ok(
+  untold.fence > told.fence, 'S28 lease_jobs works, and the fence grows, where pg_current_wal_lsn is refused'
+)
+from told join untold using (job_id);
+select leasehold.release(job_id, token) from untold;
+select ok(
+  again.fence > untold.fence, 'S28 and with every lease'
+)
+from untold join leasehold.lease_jobs(array['aurora'], gen_random_uuid()) as again using (job_id);
 
 -- Bad arguments.
 select leasehold.create_queue('work');

@@ -21,7 +21,7 @@ declare
   v_queue leasehold.queue;
   v_now timestamptz;
   v_duration interval;
-  v_epoch bigint := leasehold._epoch();
+  v_epoch bigint;
   v_seed bytea;
   v_line bigint[];
   v_remembered boolean := false;
@@ -67,6 +67,7 @@ begin
 
     v_now := leasehold._now();
     v_duration := coalesce(p_lease, v_queue.lease_duration);
+    v_epoch := coalesce(v_epoch, leasehold._epoch());
     -- Tokens of one call are digests of one secret of 244 random bits: as hard to guess as random ones,
     -- and none tells another, without asking the system for randomness once a job.
     v_seed := coalesce(v_seed, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));

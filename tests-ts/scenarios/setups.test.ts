@@ -1,8 +1,16 @@
 import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Client, migrate, Scheduler, type SchedulerEvent } from '../../client/index.ts';
-import { createBareDatabase, createDatabase, withClient } from '../support/database.ts';
+import {
+  createBareDatabase,
+  createDatabase,
+  createServer,
+  withClient,
+} from '../support/database.ts';
+import { Session } from '../support/sessions.ts';
 
 /** What a database or a role may have set, and what a job's life must not care about. */
 const SETTINGS: readonly (readonly [name: string, value: string])[] = [
@@ -241,4 +249,49 @@ test('S27 migrate makes the same of a database whatever it has set', async () =>
   await migrate({ connection: url });
   await alterDatabase(url, 'reset all', 'set search_path = shadow, pg_catalog');
   await live(url);
+});
+
+describe('S28 a standby answers what only looks, and refuses everything else with LH007', async () => {
+  const server = await createServer();
+  await withClient(server.url, async (client) => {
+    await client.query(`select leasehold.create_queue('q'), leasehold.enqueue('q', '1')`);
+    const { rows } = await client.query<{ folder: string }>(
+      `select pg_catalog.current_setting('data_directory') as folder`,
+    );
+    await server.down();
+    await writeFile(join(rows[0]?.folder ?? '', 'standby.signal'), '');
+    await server.up();
+  });
+  const session = await Session.open(server.url);
+  /** A value for every type of a parameter that has no default. */
+  const VALUES: Readonly<Record<string, string>> = {
+    bigint: '1',
+    'bigint[]': 'array[1]',
+    jsonb: `'[{"payload": 1}]'`,
+    text: `'q'`,
+    'text[]': `array['q']`,
+    uuid: 'gen_random_uuid()',
+    'uuid[]': 'array[gen_random_uuid()]',
+  };
+  const functions = await session.rows(
+    `select
+       proc.proname as name,
+       array_to_string(array(
+         select proc.proargnames[nth] || ' => ' || format_type(proc.proargtypes[nth - 1], null)
+         from generate_series(1, greatest(proc.pronargs - proc.pronargdefaults, 1)) as nth
+         where nth <= proc.pronargs
+       ), ', ') as parameters,
+       case when obj_description(proc.oid) ~ 'LH007' then 'LH007' else 'answered' end as answer
+     from pg_proc as proc
+     where proc.pronamespace = 'leasehold'::regnamespace and proc.proname !~ '^_'`,
+  );
+
+  test.each(functions)('$name: $answer', async ({ name, parameters, answer }) => {
+    const values = parameters?.replace(/=> ([a-z[\]]+)/g, (_, type) => `=> ${VALUES[type] ?? '1'}`);
+    const given = session
+      .rows(`select * from leasehold.${name}(${values})`)
+      .then(() => 'answered')
+      .catch((error: unknown) => (error as { code: string }).code);
+    expect(await given).toBe(answer);
+  });
 });
