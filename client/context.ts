@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import type { Queryable } from './client.ts';
 import type { Json } from './json.ts';
 
@@ -48,8 +49,26 @@ export interface Context<C = unknown> {
   /** Gives the job up, for a person to look at. */
   deadLetter(reason?: string): void;
   /**
-   * Completes the job in the handler's own transaction: its rows and the completion commit together
-   * or not at all. Return after the commit. Rejects a result that cannot be stored, and completes nothing then.
+   * Runs `work` in a transaction that also completes the job: its rows and the completion commit together or
+   * not at all. What `work` returns is the job's result; what the handler returns afterwards is ignored.
+   *
+   * The connection is the scheduler's: at most ten, opened if need be. The transaction is READ COMMITTED and
+   * holds the lease to its end, whatever the signal says; throw to roll it back. `work` leaves begin, commit
+   * and rollback alone.
+   *
+   * Resolves once the commit is certain. Rejects as `work` did, with `lease_lost` and its like, or with
+   * `effects_not_committed` if the error of a statement was caught. Nothing of the transaction is there then, and it
+   * may be called again. If the signal fires before it begins, it rejects with the signal's reason. If the
+   * connection is lost at the commit, the database is asked; if it cannot be asked before the signal fires, a
+   * return only confirms, as after {@link completeIn}.
+   */
+  transaction<R>(work: (transaction: pg.ClientBase) => Promise<R>): Promise<R>;
+  /**
+   * Completes the job in a transaction of the handler's own, on a connection that knows our tables: its rows
+   * and the completion commit together or not at all. Prefer {@link transaction}, which cannot be misused.
+   *
+   * Return after the commit: from here on a return only confirms. If the transaction did not commit, the
+   * attempt fails with `effects_not_committed`; what is thrown fails it as thrown. Rejects a result that cannot be stored, and completes nothing then.
    */
   completeIn(transaction: Queryable, result?: unknown): Promise<void>;
 }

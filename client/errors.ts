@@ -19,6 +19,8 @@ export type ErrorCode =
   | 'schema_missing'
   /** The database has a leasehold this client does not know: migrate it, or update the client. */
   | 'schema_unknown'
+  /** Of ctx.transaction: it was not committed, so nothing of it is there, and the job is not completed by it. */
+  | 'effects_not_committed'
   /** A payload or result is not what its schema says. */
   | 'invalid_payload'
   /** The database did not answer in time; whether it did what was asked is not known. */

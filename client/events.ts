@@ -14,7 +14,10 @@ export type SchedulerEvent =
   | { readonly type: 'worker:started'; readonly workerId: string }
   | { readonly type: 'worker:stopped'; readonly workerId: string }
   | ({ readonly type: 'job:started' } & JobRef)
-  /** Settled as the database confirmed it. */
+  /**
+   * The end of the attempt, once, as soon as the database has confirmed it: after completeIn or transaction
+   * that may be before the handler returns. `error`: what it failed with, or threw after the commit.
+   */
   | ({
       readonly type: 'job:settled';
       readonly status: SettlementStatus;
@@ -31,11 +34,15 @@ export type SchedulerEvent =
   | ({ readonly type: 'job:adopted' } & JobRef)
   /** The handler goes on although its signal fired long ago; its slot stays taken. */
   | ({ readonly type: 'job:stuck'; readonly reason: AbortReason } & JobRef)
-  /** The database refused the outcome of a job that was lost meanwhile: it is discarded. */
+  /**
+   * The database refused the outcome of a job that was lost meanwhile: it is discarded. So is what a handler
+   * throws once its transaction is known to have completed the job (`already_completed`).
+   */
   | ({
       readonly type: 'outcome:refused';
       readonly outcome: OutcomeKind;
       readonly status: SettlementStatus;
+      readonly error?: string;
     } & JobRef)
   /** The outcome can never be delivered; the lease is left to expire. */
   | ({

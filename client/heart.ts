@@ -115,7 +115,7 @@ export class Heart {
     this.#schedule(Math.max(0, this.#allDueAt - performance.now()));
     // What was offered while the round was under way.
     for (const running of this.#options.running.values()) {
-      if (!running.lost && running.unsavedCheckpoint !== undefined) {
+      if (running.isHeld && running.unsavedCheckpoint !== undefined) {
         this.checkpointOffered(running.flushWanted);
       }
     }
@@ -124,7 +124,7 @@ export class Heart {
   /** Returns whether a lease could not be renewed because its row was held. */
   async #renewAll(all: boolean): Promise<boolean> {
     const held = [...this.#options.running.values()]
-      .filter((running) => !running.lost && (all || running.unsavedCheckpoint !== undefined))
+      .filter((running) => running.isHeld && (all || running.unsavedCheckpoint !== undefined))
       .sort(byJobId);
     let busy = false;
     for (let from = 0; from < held.length; from += MAX_BATCH) {

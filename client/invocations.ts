@@ -5,11 +5,19 @@ import { describeError } from './json.ts';
 import type { Timing } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
 import type { Runner } from './runner.ts';
-import { type Outcome, type Reference, Running, reference } from './running.ts';
+import {
+  EFFECTS_NOT_COMMITTED,
+  hasCompleted,
+  type Outcome,
+  type Reference,
+  Running,
+  type RunningOwner,
+  reference,
+} from './running.ts';
 import type { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { Tempo } from './tempo.ts';
-import type { HeartbeatAnswer, Settlement } from './types.ts';
+import type { HeartbeatAnswer, Settlement, SettlementStatus } from './types.ts';
 
 /** So many times what a call leases ahead may wait: in hand, and in two calls that follow each other. */
 const DEPTH = 3;
@@ -32,6 +40,11 @@ export class Invocations {
   /** Handlers that have not ended. */
   #working = 0;
   readonly #hand: Hand;
+  /** Jobs of which is asked whether a transaction of the handler completed them. */
+  readonly #asked = new Set<Running>();
+  readonly #owner: RunningOwner = {
+    completed: (running, { status, late }) => this.#completed(running, status, late),
+  };
   #watch: NodeJS.Timeout | undefined;
   #stopping = false;
 
@@ -70,7 +83,7 @@ export class Invocations {
   /** Begins a job that was leased, or goes on with it where its handler still runs. */
   take(job: UnparsedJob, sentAt: Instant): void {
     const { leaseMs, renewDeadlineMs } = this.#options.timing;
-    const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs);
+    const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs, this.#owner);
     const running = this.#running.get(job.jobId);
     if (running === undefined) {
       this.#running.set(job.jobId, leased);
@@ -124,7 +137,18 @@ export class Invocations {
     this.#working--;
     this.slotFreed.fire();
     this.#fillSlots();
-    if (running.outcome === undefined) {
+    if (running.settled && running.outcome === undefined) {
+      // Its transaction is known to have completed the job: what it declared or threw comes too late.
+      if (outcome !== undefined && outcome !== EFFECTS_NOT_COMMITTED) {
+        this.#emit({
+          type: 'outcome:refused',
+          ...reference(running),
+          outcome: outcome.kind,
+          status: 'already_completed',
+          ...(outcome.kind === 'fail' ? { error: outcome.error } : {}),
+        });
+      }
+    } else if (running.outcome === undefined) {
       if (outcome !== undefined) await this.#settle(running, outcome);
     } else if (outcome?.kind === 'complete') {
       // Its verdict was delivered when it was given up on; what it returned now comes too late.
@@ -148,13 +172,14 @@ export class Invocations {
         this.#options.onCheckpoint(flush);
         return saved;
       });
-      return running.declared ?? { kind: 'complete', result };
+      if (running.declared !== undefined) return running.declared;
+      return running.completedIn ? EFFECTS_NOT_COMMITTED : { kind: 'complete', result };
     } catch (thrown) {
       if (running.declared !== undefined) return running.declared;
       switch (running.abortReason) {
         case 'lease_lost':
           // Adopted or kept after it was told to stop: handed back for a fresh start.
-          return running.lost ? undefined : { kind: 'release' };
+          return running.lost && !running.completedIn ? undefined : { kind: 'release' };
         case 'shutdown':
           return { kind: 'release' };
         case 'max_runtime':
@@ -178,7 +203,8 @@ export class Invocations {
       // Had it been accepted, nobody could have leased the job anew: it goes with the new lease.
       return this.#settle(running, outcome);
     }
-    if (wasRefused(settlement) && !(running.completedIn && settlement.status === 'job_not_found')) {
+    const isCompleted = hasCompleted(running, settlement);
+    if (wasRefused(settlement) && !isCompleted) {
       this.#emit({
         type: 'outcome:refused',
         ...settled,
@@ -189,16 +215,26 @@ export class Invocations {
       this.#emit({
         type: 'job:settled',
         ...settled,
-        status: settlement.status,
+        status: isCompleted ? 'already_completed' : settlement.status,
         late: settlement.late,
-        ...(outcome.kind === 'fail' ? { error: outcome.error } : {}),
+        ...(outcome.kind === 'fail' && !(isCompleted && outcome === EFFECTS_NOT_COMMITTED)
+          ? { error: outcome.error }
+          : {}),
       });
     }
     // The job is to run again, and this process has it already: handed back for a fresh start.
     if (adopted) return this.#settle(running, { kind: 'release' });
-    running.settled = true;
+    running.settle();
     // It stays, but nobody need wait for its outcome any more.
     if (running.stuck) this.slotFreed.fire();
+  }
+
+  /** A transaction of the handler is known to have completed the job; the handler may go on. */
+  #completed(running: Running, status: SettlementStatus, late: boolean): void {
+    // An outcome that is on its way will be told the same.
+    if (running.settled || running.outcome !== undefined) return;
+    running.settle();
+    this.#emit({ type: 'job:settled', ...reference(running), status, late });
   }
 
   #end(running: Running): void {
@@ -208,14 +244,31 @@ export class Invocations {
     this.slotFreed.fire();
   }
 
-  /** A heartbeat was told that the lease is lost. */
+  /** A heartbeat was told that the lease is lost, or ended by a transaction of the handler. */
   heardLost(running: Running, answer: HeartbeatAnswer): void {
-    this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
+    running.hear?.();
+    if (running.settled) return;
+    if (running.completedIn) void this.#askWhetherCompleted(running, answer);
+    else this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
+  }
+
+  /** A lost token changes nothing any more: said of it, this only tells how the attempt ended. */
+  async #askWhetherCompleted(running: Running, answer: HeartbeatAnswer): Promise<void> {
+    if (this.#asked.has(running)) return;
+    this.#asked.add(running);
+    const { token } = running.job;
+    const settlement = await this.#options.settler.deliver(running, EFFECTS_NOT_COMMITTED);
+    this.#asked.delete(running);
+    if (settlement === undefined || running.job.token !== token) return;
+    if (hasCompleted(running, settlement)) this.#completed(running, 'already_completed', false);
+    else if (running.outcome === undefined) {
+      this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
+    }
   }
 
   /** A lease that was given up as lost is held still: left alone it would count as a loss. */
   heardKept(running: Running): void {
-    if (running.outcome !== undefined) return;
+    if (running.outcome !== undefined || running.settled) return;
     running.keep();
     const ended = this.#running.get(running.job.jobId) !== running;
     if (ended) void this.#settle(running, { kind: 'release' });
@@ -241,7 +294,7 @@ export class Invocations {
     for (const running of this.#running.values()) {
       // The handler has ended; whether its outcome still counts the database will say.
       if (running.outcome !== undefined) continue;
-      if (!running.lost && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
+      if (running.isHeld && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
       if (running.isPastRuntime(at)) this.#abort(running, 'max_runtime');
 
       const abortedForMs = running.abortedForMs(at) ?? 0;
@@ -261,6 +314,9 @@ export class Invocations {
     }
     running.stuck = true;
     this.#emit({ type: 'job:stuck', ...reference(running), reason });
+    // It would hold the lease, and the verdict would wait for it.
+    running.endTransaction?.();
+    if (running.settled) return;
     if (reason === 'max_runtime') {
       void this.#settle(running, { kind: 'fail', error: 'max_runtime_exceeded' });
     } else if (reason === 'cancelled' && !running.lost) {

@@ -17,7 +17,10 @@ export type HandlerOf<P, R, C = unknown> =
 
 /** Spans are whole milliseconds. */
 export interface SchedulerOptions<Q extends QueueTypes> {
-  /** The database. The scheduler opens three connections to it, four where handlers end by the hundred. */
+  /**
+   * The database. The scheduler opens three connections to it, four where handlers end by the hundred, and up
+   * to ten more while handlers use `transaction`.
+   */
   readonly connection: string | pg.ClientConfig;
   /**
    * Where to LISTEN, if not there: past a transaction pooler, say. `false`: find jobs by polling only.

@@ -5,6 +5,7 @@ import { describeResult, type JsonText, toDocument, toText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
 import { deadLetter, failure, type Running, release } from './running.ts';
 import { type QueueSchemas, type StandardSchema, validate } from './standard-schema.ts';
+import type { Transactions } from './transaction.ts';
 
 /** Runs the handler of one queue, here or elsewhere; resolves to the result, rejects as it threw. */
 export interface Runner {
@@ -18,10 +19,12 @@ export type SaveCheckpoint = (data: JsonText, flush: boolean) => Promise<void>;
 /** A handler that is a function of this process. */
 export class FunctionRunner implements Runner {
   readonly #handler: Handler;
+  readonly #transactions: Transactions;
   readonly #schemas: QueueSchemas;
 
-  constructor(handler: Handler, schemas: QueueSchemas = {}) {
+  constructor(handler: Handler, transactions: Transactions, schemas: QueueSchemas = {}) {
     this.#handler = handler;
+    this.#transactions = transactions;
     this.#schemas = schemas;
   }
 
@@ -32,7 +35,7 @@ export class FunctionRunner implements Runner {
     const payload = payloadSchema ? await validPayload(running, payloadSchema, parsed) : parsed;
     const result = await this.#handler(
       jobOf(running.job, payload),
-      new HandlerContext(running, save),
+      new HandlerContext(running, save, this.#transactions),
     );
     return resultSchema ? validResult(running, resultSchema, result) : storable(running, result);
   }
@@ -129,10 +132,12 @@ export function observed(checkpoint: Context['checkpoint']): Context['checkpoint
 class HandlerContext implements Context {
   readonly #running: Running;
   readonly #save: SaveCheckpoint;
+  readonly #transactions: Transactions;
 
-  constructor(running: Running, save: SaveCheckpoint) {
+  constructor(running: Running, save: SaveCheckpoint, transactions: Transactions) {
     this.#running = running;
     this.#save = save;
+    this.#transactions = transactions;
   }
 
   get signal(): Context['signal'] {
@@ -174,6 +179,10 @@ class HandlerContext implements Context {
     return (reason) => {
       this.#running.declared ??= deadLetter(reason);
     };
+  }
+
+  get transaction(): Context['transaction'] {
+    return (work) => this.#transactions.run(this.#running, work);
   }
 
   get completeIn(): Context['completeIn'] {

@@ -3,6 +3,7 @@ import { LeaseholdError } from './errors.ts';
 import type { AbortReason } from './events.ts';
 import { describeError, type JsonText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
+import type { Settlement } from './types.ts';
 
 /** What a handler's signal aborts with. Named so that fetch and its like take it for their own. */
 export class JobAbort extends Error {
@@ -33,6 +34,22 @@ export type Outcome =
     }
   | { readonly kind: 'release'; readonly delayMs?: number | undefined }
   | { readonly kind: 'dead_letter'; readonly reason?: string | undefined };
+
+/**
+ * What a return says after completeIn. The database refuses it if the transaction committed: its token has
+ * completed the job then. So no order of events lets a return complete a job whose effects are gone.
+ */
+export const EFFECTS_NOT_COMMITTED = { kind: 'fail', error: 'effects_not_committed' } as const;
+
+/** Whether this settlement says that a transaction of the handler has completed the job. */
+export function hasCompleted(
+  { completedIn, isCertain }: Pick<Running, 'completedIn' | 'isCertain'>,
+  { status }: Settlement,
+): boolean {
+  if (status === 'already_completed') return true;
+  // A queue that keeps nothing has erased it; so might another worker have, had it leased the job since.
+  return status === 'job_not_found' && completedIn && isCertain;
+}
 
 /** What ctx.fail says. A delay that the database would refuse is refused here, while somebody can mend it. */
 export function failure(
@@ -66,6 +83,12 @@ function requireDelay(name: string, ms: number | undefined): void {
   }
 }
 
+/** Who is told what becomes known of a running job while its handler works. */
+export interface RunningOwner {
+  /** A transaction of the handler has committed: it completed the job. */
+  completed(running: Running, settlement: Settlement): void;
+}
+
 interface PendingCheckpoint {
   readonly data: JsonText;
   /** Somebody waits for it. */
@@ -77,6 +100,7 @@ interface PendingCheckpoint {
 export class Running {
   /** The newest lease: replaced when this process leases the job again while the handler runs. */
   #job: UnparsedJob;
+  readonly #owner: RunningOwner;
   /** How much earlier than the expiry the lease counts as uncertain. */
   readonly #marginMs: number;
   #deadline: Instant;
@@ -86,14 +110,13 @@ export class Running {
   #aborted: { readonly reason: AbortReason; readonly at: Instant } | undefined;
   #checkpoint: PendingCheckpoint | undefined;
   #lost = false;
+  #settled = false;
 
   /** The handler ignored its signal for too long: it was ended by force, or is stuck. */
   givenUp = false;
   /** The handler was given up on and goes on; nothing can end it. */
   stuck = false;
-  /** The database has confirmed the outcome. */
-  settled = false;
-  /** The handler called completeIn: its transaction may have completed the job already. */
+  /** A transaction of the handler has completed the job, or may do so: a return only confirms. */
   completedIn = false;
   /** What ctx.fail, ctx.release or ctx.deadLetter said; the first counts. */
   declared: Outcome | undefined;
@@ -103,9 +126,14 @@ export class Running {
   kill: (() => void) | undefined;
   /** Called when the lease was renewed or replaced. */
   onLease: (() => void) | undefined;
+  /** Takes in what the handler said in its thread and nobody has heard yet. */
+  hear: (() => void) | undefined;
+  /** Ends the transaction that the handler has open, by force: called when the handler is given up on. */
+  endTransaction: (() => void) | undefined;
 
-  constructor(job: UnparsedJob, sentAt: Instant, marginMs: number) {
+  constructor(job: UnparsedJob, sentAt: Instant, marginMs: number, owner: RunningOwner) {
     this.#job = job;
+    this.#owner = owner;
     this.#marginMs = marginMs;
     this.#deadline = after(sentAt, job.remainingMs - marginMs);
     this.#runsUntil = runsUntil(job, sentAt);
@@ -118,6 +146,32 @@ export class Running {
   /** The lease is gone or uncertain: it is renewed no more. */
   get lost(): boolean {
     return this.#lost;
+  }
+
+  /** The database has confirmed how the attempt ended: there is no lease any more. */
+  get settled(): boolean {
+    return this.#settled;
+  }
+
+  /** The lease is there, as far as is known, and is to be kept. */
+  get isHeld(): boolean {
+    return !this.#lost && !this.#settled;
+  }
+
+  /** Whether nobody else can have leased the job yet. */
+  get isCertain(): boolean {
+    return !this.#lost && !this.isPastDeadline(now());
+  }
+
+  /** A transaction of the handler has committed, and completed the job. */
+  completed(settlement: Settlement): void {
+    this.#owner.completed(this, settlement);
+  }
+
+  /** The attempt is over, though its handler may go on: what it offers now is saved no more. */
+  settle(): void {
+    this.#settled = true;
+    this.end();
   }
 
   /** Nobody waits for a checkpoint any more; it is kept in case this process leases the job again. */
@@ -189,6 +243,7 @@ export class Running {
 
   /** Keeps the newest checkpoint until it is saved; resolves then, or when the job is lost. */
   offerCheckpoint(data: JsonText, flush: boolean): Promise<void> {
+    if (this.#settled) return Promise.resolve();
     const { promise, resolve } = withResolvers();
     const earlier = this.#checkpoint;
     this.#checkpoint = {

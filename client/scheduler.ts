@@ -18,6 +18,7 @@ import { reference } from './running.ts';
 import { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { ThreadRunner, Threads } from './thread-runner.ts';
+import { Transactions } from './transaction.ts';
 import type { AnyQueues, QueueTypes } from './types.ts';
 import { VERSION } from './version.ts';
 
@@ -60,6 +61,9 @@ const OUTCOMES_MS = 1500;
 const GOODBYE_MS = 1700;
 /** Connections and threads. */
 const CLOSED_MS = 1900;
+
+/** Most connections for ctx.transaction, in this process and in each worker thread. */
+const MAX_TRANSACTIONS = 10;
 
 /** A job whose handler went on after stop() had told it to end. */
 export interface StuckJob {
@@ -104,6 +108,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #heartLink: Link;
   /** Opened where short handlers complete in great batches. */
   readonly #completeLink: Link;
+  /** Opens a connection when a handler first asks for one. */
+  readonly #transactions: Transactions;
   readonly #client: Client;
   readonly #heart: Heart;
   readonly #settler: Settler;
@@ -136,7 +142,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   constructor(options: SchedulerOptions<Q>) {
     this.#options = options;
     this.#timing = timingOf(options);
-    this.#runners = runnersOf(options, this.#timing.concurrency);
+    const { concurrency, callTimeoutMs: connectTimeoutMs } = this.#timing;
+    this.#transactions = new Transactions({
+      connection: configOf(options.connection),
+      max: Math.min(concurrency, MAX_TRANSACTIONS),
+      connectTimeoutMs,
+    });
+    this.#runners = runnersOf(options, concurrency, this.#transactions);
     this.#queues = [...this.#runners.keys()];
     if (this.#queues.length === 0) {
       throw new LeaseholdError(
@@ -513,6 +525,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const closed = Promise.all([
       closing,
       ...links.map((link) => link.close(leftMs(CLOSED_MS))),
+      this.#transactions.close(),
       ...[...this.#runners.values()].map((runner) => runner.close()),
     ]);
     // It may be waiting to repeat a call, which it cannot any more.
@@ -556,14 +569,15 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 function runnersOf<Q extends QueueTypes>(
   options: SchedulerOptions<Q>,
   concurrency: number,
+  transactions: Transactions,
 ): ReadonlyMap<string, Runner> {
-  const threads = new Threads({ max: concurrency, ...options.threads });
+  const threads = new Threads({ max: concurrency, ...options.threads }, transactions.options);
   const runners = new Map<string, Runner>();
   for (const [queue, given] of Object.entries(options.handlers as AnyHandlers)) {
     if (given === undefined) continue;
-    if (typeof given === 'function') runners.set(queue, new FunctionRunner(given));
+    if (typeof given === 'function') runners.set(queue, new FunctionRunner(given, transactions));
     else if ('module' in given) runners.set(queue, new ThreadRunner(given.module, threads, given));
-    else runners.set(queue, new FunctionRunner(given.handler, given));
+    else runners.set(queue, new FunctionRunner(given.handler, transactions, given));
   }
   return runners;
 }

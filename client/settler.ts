@@ -85,7 +85,7 @@ export class Settler {
   /** The last checkpoint goes before the outcome, which ends the lease. */
   async #saveCheckpoints(batch: readonly Delivery[]): Promise<void> {
     const unsaved = (running: Running): JsonText | undefined =>
-      running.lost ? undefined : running.unsavedCheckpoint;
+      running.isHeld ? running.unsavedCheckpoint : undefined;
     if (!batch.some(({ running }) => unsaved(running))) return;
     await this.#options.idle();
     const renewals = batch.flatMap(({ running }) => {

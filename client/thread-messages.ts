@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Job } from './context.ts';
 import type { AbortReason } from './events.ts';
 import type { Outcome } from './running.ts';
+import type { Settlement } from './types.ts';
 
 /** What a thread is given to run one job. */
 export interface ThreadTask {
@@ -26,12 +27,16 @@ export type ToThread =
   | { readonly type: 'saved'; readonly checkpoint: number };
 
 /** What the thread says to the scheduler while the handler runs. */
-export interface FromThread {
-  readonly type: 'checkpoint';
-  readonly checkpoint: number;
-  readonly text: string;
-  readonly flush: boolean;
-}
+export type FromThread =
+  | {
+      readonly type: 'checkpoint';
+      readonly checkpoint: number;
+      readonly text: string;
+      readonly flush: boolean;
+    }
+  /** Said before a transaction may complete the job, and when it is known to have come to nothing. */
+  | { readonly type: 'completing'; readonly completedIn: boolean }
+  | { readonly type: 'completed'; readonly settlement: Settlement };
 
 /**
  * How the handler ended: JSON text of its result, or what it threw as text, since not all can be
@@ -39,7 +44,6 @@ export interface FromThread {
  */
 export type ThreadAnswer = {
   readonly declared: Outcome | undefined;
-  readonly completedIn: boolean;
   /** The last checkpoint, where nothing has confirmed yet that it is saved. */
   readonly unsaved: string | undefined;
 } & ({ readonly result: string | undefined } | { readonly thrown: string });

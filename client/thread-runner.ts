@@ -1,5 +1,5 @@
 import { extname } from 'node:path';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { LeaseholdError } from './errors.ts';
 import { JsonText, toJson } from './json.ts';
@@ -13,6 +13,7 @@ import type {
   ThreadTask,
   ToThread,
 } from './thread-messages.ts';
+import type { TransactionOptions } from './transaction.ts';
 
 /** How the worker threads of a scheduler are made. */
 export interface ThreadOptions {
@@ -27,12 +28,14 @@ export interface ThreadOptions {
 /** The worker threads of a scheduler, shared by its queues; made when the first job needs one. */
 export class Threads {
   readonly #options: ThreadOptions & { readonly max: number };
+  readonly #transactions: TransactionOptions | undefined;
   #pool: Promise<Pool> | undefined;
   #busy = 0;
   readonly #waiting = new Set<() => void>();
 
-  constructor(options: ThreadOptions & { readonly max: number }) {
+  constructor(options: ThreadOptions & { readonly max: number }, transactions: TransactionOptions) {
     this.#options = options;
+    this.#transactions = cloneable(transactions);
   }
 
   async run(task: ThreadTask, signal: AbortSignal): Promise<ThreadAnswer> {
@@ -90,6 +93,7 @@ export class Threads {
       minThreads: 0,
       maxThreads: max,
       idleTimeout: 10_000,
+      workerData: this.#transactions,
       ...(execArgv ? { execArgv: [...execArgv] } : {}),
       ...(resourceLimits ? { resourceLimits } : {}),
     });
@@ -132,9 +136,27 @@ export class ThreadRunner implements Runner {
       if (running.abortReason) send({ type: 'abort', reason: running.abortReason });
     };
 
-    port.on('message', ({ checkpoint, text, flush }: FromThread) => {
-      void save(new JsonText(text), flush).then(() => send({ type: 'saved', checkpoint }));
-    });
+    const receive = (message: FromThread): void => {
+      switch (message.type) {
+        case 'checkpoint': {
+          const { checkpoint, text, flush } = message;
+          void save(new JsonText(text), flush).then(() => send({ type: 'saved', checkpoint }));
+          break;
+        }
+        case 'completing':
+          running.completedIn = message.completedIn;
+          break;
+        case 'completed':
+          running.completed(message.settlement);
+          break;
+      }
+    };
+    port.on('message', receive);
+    running.hear = () => {
+      for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
+        receive(next.message);
+      }
+    };
     running.signal.addEventListener('abort', onAbort);
     running.kill = () => killing.abort();
     running.onLease = () => send({ type: 'lease', lease: leaseOf(running) });
@@ -150,14 +172,16 @@ export class ThreadRunner implements Runner {
         },
         killing.signal,
       );
-      // From here on the answer counts: what is still on its way over the port is older.
+      // What the thread said while the handler ran comes before its answer.
+      running.hear();
       port.removeAllListeners('message');
       running.declared ??= answer.declared;
-      running.completedIn ||= answer.completedIn;
       if (answer.unsaved !== undefined) void save(new JsonText(answer.unsaved), false);
       if ('thrown' in answer) throw new ThreadFailure(answer.thrown);
       return await this.#result(running, answer.result);
     } finally {
+      running.hear?.();
+      running.hear = undefined;
       running.signal.removeEventListener('abort', onAbort);
       running.kill = undefined;
       running.onLease = undefined;
@@ -182,6 +206,15 @@ export class ThreadRunner implements Runner {
     }
     const value: unknown = text === undefined ? undefined : JSON.parse(text);
     return validResult(running, this.#schemas.result, value);
+  }
+}
+
+/** What can be sent to a thread; undefined: something of it, a function that gives passwords say, cannot. */
+function cloneable<T>(value: T): T | undefined {
+  try {
+    return structuredClone(value);
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,10 +1,11 @@
 /* The entry of a worker thread: loads the module of a handler and runs it for one job at a time. */
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, workerData } from 'node:worker_threads';
 import { Client } from './client.ts';
 import type { Context, Handler } from './context.ts';
-import { describeError, toDocument } from './json.ts';
+import { LeaseholdError } from './errors.ts';
+import { describeError, type JsonText, toDocument } from './json.ts';
 import { observed, storable, toResult } from './runner.ts';
-import { deadLetter, failure, JobAbort, type Running, release } from './running.ts';
+import { deadLetter, failure, JobAbort, type Outcome, release } from './running.ts';
 import type {
   FromThread,
   ThreadAnswer,
@@ -12,31 +13,48 @@ import type {
   ThreadTask,
   ToThread,
 } from './thread-messages.ts';
+import type { Holder, TransactionOptions, Transactions } from './transaction.ts';
+import type { Lease, Settlement } from './types.ts';
 
 export default async function runInThread(task: ThreadTask): Promise<ThreadAnswer> {
-  const ending: Ending = { declared: undefined, completedIn: false };
-  const context = new ThreadContext(task, ending);
+  const running = new ThreadRunning(task);
   try {
     const loaded: { default?: unknown } = await import(task.module);
     if (typeof loaded.default !== 'function') {
       throw new TypeError(`${task.module} has no function as its default export`);
     }
     const payload: unknown = JSON.parse(task.job.payload);
-    const returned: unknown = await (loaded.default as Handler)({ ...task.job, payload }, context);
-    const result = storable(ending, returned)?.text;
-    return { ...context.said(), result };
+    const returned: unknown = await (loaded.default as Handler)(
+      { ...task.job, payload },
+      new ThreadContext(running),
+    );
+    const result = storable(running, returned)?.text;
+    return { ...running.said(), result };
   } catch (thrown) {
-    return { ...context.said(), thrown: describeError(thrown) };
+    return { ...running.said(), thrown: describeError(thrown) };
   } finally {
-    context.close();
+    running.close();
   }
 }
 
-/** What the handler said of its end before it came to it. */
-type Ending = Pick<Running, 'declared' | 'completedIn'>;
+/** Of all jobs of this thread; made when the first asks for it. */
+let transactions: Promise<Transactions> | undefined;
 
-/** The context of a handler in a thread; everything of it that concerns the lease goes by messages. */
-class ThreadContext implements Context {
+async function openTransactions(): Promise<Transactions> {
+  const options = workerData as TransactionOptions | null;
+  if (!options) {
+    throw new LeaseholdError(
+      'invalid_argument',
+      'the connection cannot be sent to a worker thread, since it holds a function',
+      { hint: 'Connect in the thread, and call completeIn() on that connection.' },
+    );
+  }
+  const { Transactions } = await import('./transaction.ts');
+  return new Transactions(options);
+}
+
+/** One invocation in this thread; everything of it that concerns the lease goes by messages. */
+class ThreadRunning implements Holder {
   readonly #jobId: string;
   readonly #port: MessagePort;
   readonly #abort = new AbortController();
@@ -45,10 +63,12 @@ class ThreadContext implements Context {
   #leasedAt = performance.now();
   #checkpoints = 0;
   #lastCheckpoint: string | undefined;
-  readonly #ending: Ending;
+  #completedIn = false;
+  /** What the handler said of its end before it came to it. */
+  declared: Outcome | undefined;
+  endTransaction: (() => void) | undefined;
 
-  constructor({ job, lease, port }: ThreadTask, ending: Ending) {
-    this.#ending = ending;
+  constructor({ job, lease, port }: ThreadTask) {
     this.#jobId = job.id;
     this.#lease = lease;
     this.#port = port;
@@ -59,49 +79,46 @@ class ThreadContext implements Context {
     return this.#abort.signal;
   }
 
-  get fence(): bigint {
-    return this.#lease.fence;
+  get job(): Lease & { readonly fence: bigint } {
+    const { token, fence } = this.#lease;
+    return { jobId: this.#jobId, token, fence };
   }
 
-  get token(): string {
-    return this.#lease.token;
+  get isCertain(): boolean {
+    return this.remainingMs() > 0;
   }
 
-  // Functions of their own, so that a handler may take them apart from the context.
-  readonly remainingMs = (): number =>
-    Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
+  remainingMs(): number {
+    return Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
+  }
 
-  readonly checkpoint: Context['checkpoint'] = observed(async (data, { flush = false } = {}) => {
-    const { text } = toDocument('checkpoint', data);
+  get completedIn(): boolean {
+    return this.#completedIn;
+  }
+
+  /** The scheduler knows it before the database does, so that no heartbeat takes the end for a loss. */
+  set completedIn(completedIn: boolean) {
+    this.#completedIn = completedIn;
+    this.#send({ type: 'completing', completedIn });
+  }
+
+  completed(settlement: Settlement): void {
+    this.#send({ type: 'completed', settlement });
+  }
+
+  /** Resolves when the checkpoint, or a later one, is saved. */
+  offerCheckpoint({ text }: JsonText, flush: boolean): Promise<void> {
     const checkpoint = ++this.#checkpoints;
     this.#lastCheckpoint = text;
     const saved = new Promise<void>((resolve) => this.#waiting.set(checkpoint, resolve));
     this.#send({ type: 'checkpoint', checkpoint, text, flush });
-    if (flush) await saved;
-  });
-
-  readonly fail: Context['fail'] = (error, options = {}) => {
-    this.#ending.declared ??= failure(error, options);
-  };
-
-  readonly release: Context['release'] = (options = {}) => {
-    this.#ending.declared ??= release(options);
-  };
-
-  readonly deadLetter: Context['deadLetter'] = (reason) => {
-    this.#ending.declared ??= deadLetter(reason);
-  };
-
-  readonly completeIn: Context['completeIn'] = async (transaction, result) => {
-    const document = toResult(result);
-    this.#ending.completedIn = true;
-    await Client.unchecked(transaction).complete(this.#jobId, this.#lease.token, document);
-  };
+    return saved;
+  }
 
   /** What the scheduler has to know when the handler has ended. */
-  said(): Pick<ThreadAnswer, 'declared' | 'completedIn' | 'unsaved'> {
+  said(): Pick<ThreadAnswer, 'declared' | 'unsaved'> {
     return {
-      ...this.#ending,
+      declared: this.declared,
       unsaved: this.#waiting.size > 0 ? this.#lastCheckpoint : undefined,
     };
   }
@@ -129,4 +146,56 @@ class ThreadContext implements Context {
         break;
     }
   }
+}
+
+/** The context of a handler in a thread. Its functions may be taken apart from it. */
+class ThreadContext implements Context {
+  readonly #running: ThreadRunning;
+
+  constructor(running: ThreadRunning) {
+    this.#running = running;
+  }
+
+  get signal(): AbortSignal {
+    return this.#running.signal;
+  }
+
+  get fence(): bigint {
+    return this.#running.job.fence;
+  }
+
+  get token(): string {
+    return this.#running.job.token;
+  }
+
+  readonly remainingMs = (): number => this.#running.remainingMs();
+
+  readonly checkpoint: Context['checkpoint'] = observed(async (data, { flush = false } = {}) => {
+    const saved = this.#running.offerCheckpoint(toDocument('checkpoint', data), flush);
+    if (flush) await saved;
+  });
+
+  readonly fail: Context['fail'] = (error, options = {}) => {
+    this.#running.declared ??= failure(error, options);
+  };
+
+  readonly release: Context['release'] = (options = {}) => {
+    this.#running.declared ??= release(options);
+  };
+
+  readonly deadLetter: Context['deadLetter'] = (reason) => {
+    this.#running.declared ??= deadLetter(reason);
+  };
+
+  readonly transaction: Context['transaction'] = async (work) => {
+    transactions ??= openTransactions();
+    return (await transactions).run(this.#running, work);
+  };
+
+  readonly completeIn: Context['completeIn'] = async (transaction, result) => {
+    const document = toResult(result);
+    this.#running.completedIn = true;
+    const { jobId, token } = this.#running.job;
+    await Client.unchecked(transaction).complete(jobId, token, document);
+  };
 }

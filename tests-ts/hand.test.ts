@@ -5,7 +5,9 @@ import { Running } from '../client/running.ts';
 import { Tempo } from '../client/tempo.ts';
 
 const job = (jobId: string): Running =>
-  new Running({ jobId, remainingMs: 60_000 } as UnparsedJob, { mono: 0, wall: 0 }, 0);
+  new Running({ jobId, remainingMs: 60_000 } as UnparsedJob, { mono: 0, wall: 0 }, 0, {
+    completed: () => undefined,
+  });
 
 describe('the hand', () => {
   beforeEach(() => void vi.useFakeTimers());

@@ -41,7 +41,7 @@ export type WorkerSettings = Required<
 /** The scheduler's events, what its handlers do in the main thread, and the process's own. */
 export type WorkerEvent =
   | Exclude<SchedulerEvent, { error?: unknown }>
-  | Extract<SchedulerEvent, { type: 'job:settled' }>
+  | Extract<SchedulerEvent, { type: 'job:settled' | 'outcome:refused' }>
   | Reported<Extract<SchedulerEvent, { error: unknown }>>
   | HandlerReport
   | { readonly type: 'ready'; readonly workerId: string }

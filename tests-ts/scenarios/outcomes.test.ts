@@ -1,0 +1,669 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { Client, type Context, type Job } from '../../client/index.ts';
+import { createDatabase, withClient } from '../support/database.ts';
+import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
+import { Gate, startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import type { Transact } from '../support/thread-handlers/transact.ts';
+import { until } from '../support/wait.ts';
+
+/* What becomes of an outcome, and of the effects that a handler's transaction commits with it. */
+
+const url = await createDatabase();
+const pool = new pg.Pool({ connectionString: url, application_name: 'test' });
+pool.on('error', () => undefined);
+afterAll(() => pool.end());
+const client = new Client(pool);
+await pool.query('create table effect (job_id bigint, attempt integer)');
+
+let queues = 0;
+async function createQueue(settings = {}): Promise<string> {
+  const queue = `queue ${++queues}`;
+  await client.createQueue(queue, { backoffBaseMs: 1, backoffMaxMs: 1, ...settings });
+  return queue;
+}
+
+async function proxied(): Promise<DatabaseProxy> {
+  const proxy = await startProxy(url);
+  onTestFinished(() => proxy.close());
+  return proxy;
+}
+
+const INSERT = 'insert into effect values ($1, $2)';
+
+/** The attempts of a job whose rows are there. */
+async function effects(jobId: string): Promise<number[]> {
+  const { rows } = await pool.query('select attempt from effect where job_id = $1', [jobId]);
+  return rows.map(({ attempt }) => attempt);
+}
+
+type Transaction = (connection: pg.Client, job: Job, context: Context) => Promise<void>;
+
+/** Writes a row and completes the job, in a transaction that is still open afterwards. */
+const begun: Transaction = async (connection, job, context) => {
+  await connection.query('begin');
+  await connection.query(INSERT, [job.id, job.attempt]);
+  await context.completeIn(connection, 'in the transaction');
+};
+
+const committed: Transaction = async (connection, job, context) => {
+  await begun(connection, job, context);
+  await connection.query('commit');
+};
+
+const failing = (connection: pg.Client): Promise<unknown> =>
+  connection.query('select 1 / 0').catch(() => undefined);
+
+/** Ends the session as a crash of its server process would. */
+async function terminate(connection: pg.Client): Promise<void> {
+  const { rows } = await connection.query('select pg_backend_pid() as pid');
+  const ended = new Promise((resolve) => connection.once('end', resolve));
+  await pool.query('select pg_terminate_backend($1)', [rows[0].pid]);
+  await ended;
+}
+
+/** Every way in which a transaction with completeIn may come to nothing, each caught by the handler. */
+const UNDONE: Readonly<Record<string, Transaction>> = {
+  'is rolled back': async (connection, job, context) => {
+    await begun(connection, job, context);
+    await connection.query('rollback');
+  },
+  'is never ended': begun,
+  'is answered ROLLBACK, for a statement after completeIn failed': async (
+    connection,
+    job,
+    context,
+  ) => {
+    await begun(connection, job, context);
+    await failing(connection);
+    const { command } = await connection.query('commit');
+    expect(command).toBe('ROLLBACK');
+  },
+  'is answered ROLLBACK, for a statement before completeIn failed': async (
+    connection,
+    _,
+    context,
+  ) => {
+    await connection.query('begin');
+    await failing(connection);
+    await context.completeIn(connection).catch(() => undefined);
+    await connection.query('commit');
+  },
+  'goes on without the completion, which failed and was rolled back to a savepoint': async (
+    connection,
+    _,
+    context,
+  ) => {
+    await connection.query('begin isolation level repeatable read');
+    await connection.query('savepoint here');
+    await context.completeIn(connection).catch(() => undefined);
+    await connection.query('rollback to savepoint here');
+    await connection.query('commit');
+  },
+  'meets a statement timeout': async (connection, job, context) => {
+    await begun(connection, job, context);
+    await connection.query("set local statement_timeout = '1ms'");
+    await connection.query('select pg_sleep(60)').catch(() => undefined);
+    await connection.query('commit').catch(() => undefined);
+  },
+  'loses its connection before the commit': async (connection, job, context) => {
+    await begun(connection, job, context);
+    await terminate(connection);
+    await connection.query('commit').catch(() => undefined);
+  },
+};
+
+describe('S01 completeIn', () => {
+  test.each(Object.entries(UNDONE))(
+    'S01 a return after completeIn is a failure if the transaction %s',
+    async (_, undone) => {
+      const queue = await createQueue();
+      const id = await client.enqueue(queue, {});
+      const scheduler = await startRecorded({
+        connection: url,
+        handlers: {
+          [queue]: (job, context) =>
+            withClient(url, async (connection) => {
+              await (job.attempt === 1 ? undone : committed)(connection, job, context);
+              return 'returned';
+            }),
+        },
+      });
+      expect(await scheduler.settled(id)).toMatchObject({
+        status: 'failed',
+        error: 'effects_not_committed',
+      });
+      const second = await scheduler.settled(id, 2);
+      expect(second).toMatchObject({ status: 'already_completed' });
+      expect(second).not.toHaveProperty('error');
+      expect(await effects(id)).toEqual([2]);
+      expect(await client.job(id)).toMatchObject({
+        state: 'completed',
+        result: 'in the transaction',
+        failures: 1,
+        history: [{ outcome: 'failed', error: 'effects_not_committed' }],
+      });
+    },
+  );
+
+  test.each(['commit', 'rollback'])(
+    'S01 a return while the transaction is open waits for its %s, and never completes the job',
+    async (end) => {
+      const queue = await createQueue({ maxFailures: 1 });
+      const proxy = await proxied();
+      const id = await client.enqueue(queue, {});
+      const connection = new pg.Client({ connectionString: url });
+      await connection.connect();
+      onTestFinished(() => connection.end());
+      const scheduler = await startRecorded({
+        connection: proxy.url,
+        handlers: { [queue]: (job, context) => begun(connection, job, context) },
+      });
+      await until(() => proxy.seen('leasehold.fail_many(').length > 0);
+      await connection.query(end);
+      expect(await scheduler.settled(id)).toMatchObject(
+        end === 'commit'
+          ? { status: 'already_completed' }
+          : { status: 'dead', error: 'effects_not_committed' },
+      );
+      expect(await effects(id)).toEqual(end === 'commit' ? [1] : []);
+      // Only the handler's own call could ever complete it.
+      expect(proxy.seen('leasehold.complete')).toEqual([]);
+    },
+  );
+
+  test.each([
+    ['committed', committed, { status: 'already_completed' }],
+    ['rolled back', UNDONE['is rolled back'] as Transaction, { status: 'dead' }],
+  ] as const)(
+    'S01 a handler that throws after a transaction that was %s',
+    async (_, transaction, settled) => {
+      const queue = await createQueue({ maxFailures: 1 });
+      const id = await client.enqueue(queue, {});
+      const scheduler = await startRecorded({
+        connection: url,
+        handlers: {
+          [queue]: (job, context) =>
+            withClient(url, async (connection) => {
+              await transaction(connection, job, context);
+              throw new Error('thrown after it');
+            }),
+        },
+      });
+      expect(await scheduler.settled(id)).toMatchObject({
+        ...settled,
+        error: expect.stringContaining('thrown after it'),
+      });
+    },
+  );
+
+  test.each([{ keepCompletedMs: 86_400_000 }, { keepCompletedMs: 0 }])(
+    'S01 a heartbeat between the commit and the return tells that the job is completed (%o)',
+    async (settings) => {
+      const queue = await createQueue(settings);
+      const id = await client.enqueue(queue, {});
+      const gate = new Gate();
+      let given: Context | undefined;
+      const scheduler = await startRecorded({
+        connection: url,
+        leaseMs: 3000,
+        heartbeatMs: 200,
+        handlers: {
+          [queue]: (job, context) =>
+            withClient(url, async (connection) => {
+              given = context;
+              await committed(connection, job, context);
+              await gate.pass();
+              await context.checkpoint('after the end', { flush: true });
+              expect(context.signal.aborted).toBe(false);
+            }),
+        },
+      });
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'already_completed' });
+      expect(gate.reached).toBe(1);
+      // The lease, which is renewed no more, would be uncertain by now.
+      await until(() => given?.remainingMs() === 0);
+      expect(given?.signal.aborted).toBe(false);
+      gate.open();
+      await until(() => scheduler.running === 0);
+      expect(scheduler.eventsOf('job:settled')).toHaveLength(1);
+      for (const type of ['job:lost', 'job:aborted', 'outcome:refused'] as const) {
+        expect(scheduler.eventsOf(type)).toEqual([]);
+      }
+    },
+  );
+
+  test('S01 what a handler throws after its end is known is told as refused', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      leaseMs: 3000,
+      heartbeatMs: 200,
+      handlers: {
+        [queue]: (job, context) =>
+          withClient(url, async (connection) => {
+            await committed(connection, job, context);
+            await gate.pass();
+            throw new Error('too late');
+          }),
+      },
+    });
+    await scheduler.settled(id);
+    gate.open();
+    expect(await scheduler.event('outcome:refused')).toMatchObject({
+      jobId: id,
+      outcome: 'fail',
+      status: 'already_completed',
+      error: expect.stringContaining('too late'),
+    });
+    expect(scheduler.eventsOf('job:settled')).toHaveLength(1);
+  });
+
+  test.each(['returns', 'throws'])(
+    'S01 a lease that is lost after completeIn rolled back is told, and the handler then %s',
+    async (how) => {
+      const queue = await createQueue();
+      const id = await client.enqueue(queue, {});
+      const scheduler = await startRecorded({
+        connection: url,
+        leaseMs: 3000,
+        heartbeatMs: 200,
+        handlers: {
+          [queue]: async (job, context) => {
+            await withClient(
+              url,
+              (connection) =>
+                UNDONE['is rolled back']?.(connection, job, context) ?? Promise.reject(),
+            );
+            await client.deadLetter(job.id, context.token, 'by somebody else');
+            await new Promise((resolve) => context.signal.addEventListener('abort', resolve));
+            if (how === 'throws') throw context.signal.reason;
+          },
+        },
+      });
+      expect(await scheduler.event('job:aborted')).toMatchObject({ reason: 'lease_lost' });
+      await until(() => scheduler.running === 0);
+      expect(scheduler.eventsOf('job:lost')).toHaveLength(1);
+      expect((await client.job(id)).state).toBe('dead');
+    },
+  );
+});
+
+/** Connections of one application. */
+async function connectionsOf(applicationName: string): Promise<number> {
+  const { rows } = await pool.query<{ count: number }>(
+    'select count(*)::int4 as count from pg_stat_activity where application_name = $1',
+    [applicationName],
+  );
+  return rows[0]?.count ?? Number.NaN;
+}
+
+describe('S01 transaction', () => {
+  const insert = (transaction: pg.ClientBase, { id, attempt }: Job): Promise<unknown> =>
+    transaction.query(INSERT, [id, attempt]);
+
+  test('S01 transaction commits the completion with the handler’s rows, and tells it before the return', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: { connectionString: url, application_name: 'transaction' },
+      leaseMs: 3000,
+      heartbeatMs: 200,
+      handlers: {
+        [queue]: async (job, { transaction, signal, completeIn }) => {
+          const result = await transaction(async (connection) => {
+            await insert(connection, job);
+            expect(await effects(id)).toEqual([]);
+            return { in: 'the transaction' };
+          });
+          expect(result).toEqual({ in: 'the transaction' });
+          await gate.pass();
+          expect(signal.aborted).toBe(false);
+          await expect(transaction(async () => 'again')).rejects.toMatchObject({
+            code: 'job_finished',
+          });
+          await completeIn(pool, 'again');
+          return 'returned, which is ignored';
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed', late: false });
+    expect(await effects(id)).toEqual([1]);
+    // Renewed no more: the lease would have been told as lost.
+    await until(async () => (await client.queueStats(queue))[0]?.leased === 0);
+    gate.open();
+    await until(() => scheduler.running === 0);
+    expect(await client.job(id)).toMatchObject({ result: { in: 'the transaction' }, failures: 0 });
+    expect(scheduler.eventsOf('job:settled')).toHaveLength(1);
+    for (const type of ['job:lost', 'job:aborted', 'outcome:refused'] as const) {
+      expect(scheduler.eventsOf(type)).toEqual([]);
+    }
+    await scheduler.stop();
+    await until(async () => (await connectionsOf('transaction')) === 0);
+  });
+
+  test('S01 what the callback throws rolls the transaction back, and another may follow', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const thrown = new Error('thrown in the transaction');
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: async (job, { transaction }) => {
+          const failed = transaction(async (connection) => {
+            await insert(connection, job);
+            throw thrown;
+          });
+          await expect(transaction(async () => 'meanwhile')).rejects.toMatchObject({
+            code: 'invalid_argument',
+          });
+          await expect(failed).rejects.toBe(thrown);
+          await transaction((connection) => insert(connection, job).then(() => 'second'));
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+    expect(await effects(id)).toEqual([1]);
+    expect(await client.job(id)).toMatchObject({ result: 'second', failures: 0 });
+  });
+
+  test.each([
+    [
+      'a statement whose error is caught',
+      (connection: pg.ClientBase) => connection.query('select 1 / 0').catch(() => undefined),
+    ],
+    [
+      'a statement whose error nobody awaits',
+      async (connection: pg.ClientBase) => {
+        await connection.query('set constraints all immediate');
+        void connection.query('select 1 / 0').catch(() => undefined);
+      },
+    ],
+    ['its own rollback', (connection: pg.ClientBase) => connection.query('rollback')],
+  ])('S01 a transaction with %s is not committed, and says so', async (_, mischief) => {
+    const queue = await createQueue({ maxFailures: 1 });
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: (job, { transaction }) =>
+          transaction(async (connection) => {
+            await insert(connection, job);
+            await mischief(connection);
+          }),
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({
+      status: 'dead',
+      error: expect.stringMatching(/not committed|current transaction is aborted/),
+    });
+    expect(await effects(id)).toEqual([]);
+  });
+
+  test('S01 a constraint that fails at the commit rejects, and leaves the handler its choice', async () => {
+    await pool.query(`
+      create table unique_effect (n integer unique deferrable initially deferred);
+      insert into unique_effect values (1)`);
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: async (_, { transaction }) => {
+          await expect(
+            transaction((connection) => connection.query('insert into unique_effect values (1)')),
+          ).rejects.toMatchObject({ code: '23505' });
+          return 'there already';
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+    expect(await client.job(id)).toMatchObject({ result: 'there already' });
+  });
+
+  test.each([
+    ['before-query', 'rst', [2]],
+    ['before-reply', 'rst', [1]],
+    ['before-reply', 'fin', [1]],
+  ] as const)(
+    'S01 a connection that is lost at the commit, %s (%s): the database tells what became of it',
+    async (at, deed, attempts) => {
+      const queue = await createQueue();
+      const proxy = await proxied();
+      // The first is "begin isolation level read committed".
+      const fault = proxy.plant({ sql: 'commit', nth: 2, at, deed });
+      const id = await client.enqueue(queue, {});
+      const scheduler = await startRecorded({
+        connection: proxy.url,
+        handlers: {
+          [queue]: (job, { transaction }) =>
+            transaction((connection) => insert(connection, job).then(() => 'done')),
+        },
+      });
+      await scheduler.event('job:settled', ({ status }) => status === 'completed');
+      expect(fault.fired).toBe(1);
+      expect(await effects(id)).toEqual(attempts);
+      expect(await client.job(id)).toMatchObject({ state: 'completed', result: 'done' });
+    },
+  );
+
+  test('S01 a commit that nobody can ask about is confirmed once the database is back', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const fault = proxy.plant({ sql: 'commit', nth: 2, at: 'before-reply', deed: 'rst' });
+    void fault.struck.then(() => proxy.cut());
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      leaseMs: 1500,
+      handlers: {
+        [queue]: async (job, { transaction, signal }) => {
+          await transaction((connection) => insert(connection, job)).finally(() => {
+            expect(signal.aborted).toBe(true);
+            proxy.heal();
+          });
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'already_completed' });
+    expect(await effects(id)).toEqual([1]);
+    expect((await client.job(id)).attempt).toBe(1);
+  });
+
+  test('S01 a return that does not await its transaction waits for it all the same', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: async (job, { transaction }) => {
+          void transaction(async (connection) => {
+            await insert(connection, job);
+            await gate.pass();
+          });
+          await until(() => gate.reached === 1);
+        },
+      },
+    });
+    await until(() => gate.reached === 1);
+    gate.open();
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'already_completed' });
+    expect(await effects(id)).toEqual([1]);
+  });
+
+  test('S01 a transaction under a lease that is lost does not begin', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: async (job, { transaction, token }) => {
+          await client.fail(job.id, token, 'by somebody else', { retryInMs: 60_000 });
+          await transaction((connection) => insert(connection, job));
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({
+      status: 'already_failed',
+      error: expect.stringContaining('is lost'),
+    });
+    expect(await effects(id)).toEqual([]);
+  });
+
+  test('S01 at most ten transactions are open, and who waits for one is freed by the signal', async () => {
+    const queue = await createQueue();
+    const gate = new Gate();
+    const reasons: unknown[] = [];
+    const scheduler = await startRecorded({
+      connection: { connectionString: url, application_name: 'ten' },
+      concurrency: 11,
+      handlers: {
+        [queue]: (_, { transaction }) =>
+          transaction(() => gate.pass()).catch((error: unknown) => {
+            reasons.push(error);
+            throw error;
+          }),
+      },
+    });
+    await scheduler.event('listener:connected');
+    expect(await connectionsOf('ten')).toBe(3);
+    const ids = await client.enqueueMany(
+      queue,
+      Array.from({ length: 10 }, (_, n) => ({ payload: n })),
+    );
+    await until(() => gate.reached === 10);
+    const waits = await client.enqueue(queue, 'waits');
+    await scheduler.event('job:started', ({ jobId }) => jobId === waits);
+    await client.cancel(waits);
+    expect(await scheduler.settled(waits)).toMatchObject({ status: 'cancelled' });
+    expect(reasons).toMatchObject([{ code: 'cancelled' }]);
+    expect(await connectionsOf('ten')).toBe(13);
+    gate.open();
+    for (const id of ids)
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+  });
+
+  test('S01 a handler that is stuck in its transaction loses it, and the verdict is delivered', async () => {
+    const queue = await createQueue({ maxFailures: 1 });
+    const id = await client.enqueue(queue, {}, { maxRuntimeMs: 1000 });
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      cancelGraceMs: 100,
+      handlers: {
+        [queue]: (job, { transaction }) =>
+          transaction(async (connection) => {
+            await insert(connection, job);
+            await gate.pass();
+          }),
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({
+      status: 'dead',
+      error: 'max_runtime_exceeded',
+    });
+    expect(await effects(id)).toEqual([]);
+    gate.open();
+    await until(() => scheduler.running === 0);
+  });
+
+  test('S01 stop ends the transaction of a handler that ignores its signal', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: { connectionString: url, application_name: 'stops' },
+      cancelGraceMs: 100,
+      handlers: { [queue]: (_, { transaction }) => transaction(() => gate.pass()) },
+    });
+    await until(() => gate.reached === 1);
+    expect(await scheduler.stop({ graceMs: 0 })).toMatchObject({ stuck: [{ jobId: id }] });
+    await until(async () => (await connectionsOf('stops')) === 0);
+    gate.open();
+  });
+});
+
+describe('S01 in a worker thread', async () => {
+  const queue = 'threads';
+  const forgotten = 'forgotten threads';
+  await client.createQueue(queue, { backoffBaseMs: 1, backoffMaxMs: 1 });
+  await client.createQueue(forgotten, { keepCompletedMs: 0 });
+  const module = new URL('../support/thread-handlers/transact.ts', import.meta.url);
+  const scheduler = await startRecorded(
+    {
+      connection: url,
+      concurrency: 2,
+      leaseMs: 6000,
+      heartbeatMs: 300,
+      threads: TSX_THREADS,
+      handlers: { [queue]: { module }, [forgotten]: { module } },
+    },
+    afterAll,
+  );
+  const folder = await mkdtemp(join(tmpdir(), 'leasehold-outcomes-'));
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const enqueue = (given: Omit<Transact, 'url'>, to = queue): Promise<string> =>
+    client.enqueue(to, { url, ...given });
+
+  test.each([
+    ['completeIn', { error: 'effects_not_committed' }],
+    ['transaction', { error: expect.stringContaining('not committed') }],
+  ] as const)(
+    'S01 %s in a thread fails if its transaction came to nothing',
+    async (how, settled) => {
+      const id = await enqueue({ with: how, end: 'caught error' });
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'failed', ...settled });
+      await scheduler.settled(id, 2);
+      expect(await effects(id)).toEqual([2]);
+      expect(await client.job(id)).toMatchObject({
+        state: 'completed',
+        result: 'in the transaction',
+        failures: 1,
+      });
+    },
+  );
+
+  test('S01 what a thread throws after its commit does not run the job again', async () => {
+    const id = await enqueue({ with: 'completeIn', end: 'throw' });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'already_completed' });
+    expect(await effects(id)).toEqual([1]);
+  });
+
+  test('S01 what a thread throws in its transaction rolls it back', async () => {
+    const id = await enqueue({ with: 'transaction', end: 'throw' });
+    expect(await scheduler.settled(id)).toMatchObject({
+      status: 'failed',
+      error: expect.stringContaining('thrown in the transaction'),
+    });
+    await scheduler.settled(id, 2);
+    expect(await effects(id)).toEqual([2]);
+  });
+
+  test.each([
+    ['completeIn', queue],
+    ['completeIn', forgotten],
+    ['transaction', queue],
+    ['transaction', forgotten],
+  ] as const)('S01 the end of %s in a thread is told before the return (%s)', async (how, to) => {
+    const file = join(folder, `${how} ${to}`);
+    const id = await enqueue({ with: how, end: 'commit', file }, to);
+    expect(await scheduler.settled(id)).toMatchObject({
+      status: how === 'transaction' ? 'completed' : 'already_completed',
+    });
+    await writeFile(file, '');
+    await until(() => scheduler.running === 0);
+    expect(scheduler.eventsOf('job:settled').filter(({ jobId }) => jobId === id)).toHaveLength(1);
+    for (const type of ['job:lost', 'job:aborted', 'outcome:refused'] as const) {
+      expect(scheduler.eventsOf(type)).toEqual([]);
+    }
+    expect(await effects(id)).toEqual([1]);
+  });
+});
