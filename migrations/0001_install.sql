@@ -33,8 +33,8 @@ create table leasehold.queue (
   backoff_max interval not null default interval '1 hour',
   max_runtime interval,
   time_to_live interval,
-  keep_completed interval not null default interval '1 day',
-  keep_dead interval not null default interval '30 days',
+  keep_completed interval not null default interval '24 hours',
+  keep_dead interval not null default interval '720 hours',
   max_payload_bytes integer not null default 1048576,
   paused_at timestamptz,
   dropped_at timestamptz,
@@ -805,15 +805,26 @@ end;
 $$;
 -- end sql/internal/_require_number.sql
 
+-- begin sql/internal/_hours.sql
+-- A span without days and months: a day is 24 hours, a month 30 days and a year 365.25 days, as PostgreSQL counts the
+-- seconds of a span. Days that are added to an instant follow the session's time zone, and have 23 hours now and then.
+create or replace function leasehold._hours(p_span interval)
+  returns interval
+  language sql
+  immutable
+return pg_catalog.make_interval(secs => extract(epoch from p_span)::double precision);
+-- end sql/internal/_hours.sql
+
 -- begin sql/internal/_require_span.sql
--- A span within its range; null passes where the caller allows it. Infinite spans are out of any range.
+-- A span within its range, as a number of hours, minutes and seconds, so that its days are 24 hours long whatever
+-- the session's time zone; null passes where the caller allows it. Infinite spans are out of any range.
 create or replace function leasehold._require_span(
   p_what text,
   p_value interval,
   p_min interval,
   p_max interval
 )
-  returns void
+  returns interval
   language plpgsql
   immutable
   set search_path = pg_catalog, pg_temp
@@ -823,6 +834,7 @@ begin
     raise exception '% must be between % and %, got %', p_what, p_min, p_max, p_value
       using errcode = 'invalid_parameter_value';
   end if;
+  return leasehold._hours(p_value);
 end;
 $$;
 -- end sql/internal/_require_span.sql
@@ -1528,7 +1540,7 @@ begin
   -- whose job has ended is taken anew; any other stays, locked until the caller's commit.
   insert into leasehold.dedup as dedup (job_id, expires_at, queue_id, dedup_key)
   select distinct on (job.dedup_key)
-    p_fresh_ids[job.ordinality], p_now + job.dedup_window, p_queue_id, job.dedup_key
+    p_fresh_ids[job.ordinality], p_now + leasehold._hours(job.dedup_window), p_queue_id, job.dedup_key
   from unnest(p_jobs) with ordinality as job
   where job.dedup_key is not null
   order by job.dedup_key, job.ordinality
@@ -1609,21 +1621,21 @@ begin
         then 'priority must be between 0 and 9, got ' || coalesce(job.priority::text, 'null')
       when job.run_at is not null and job.delay is not null then 'run_at and delay exclude each other'
       when isfinite(job.run_at) is false then 'run_at must be finite, got ' || job.run_at
-      when (job.delay between interval '0' and interval '10 years') is false
-        then 'delay must be between 0 and 10 years, got ' || job.delay
+      when (job.delay between interval '0' and interval '3660 days') is false
+        then 'delay must be between 0 and 3660 days, got ' || job.delay
       when (octet_length(job.dedup_key) between 1 and 255) is false
         then 'dedup key must have 1 to 255 bytes, got ' || octet_length(job.dedup_key)
       when job.dedup_key is not null
-        and (job.dedup_window between interval '0' and interval '1 year') is not true
-        then 'dedup window must be between 0 and 1 year, got ' || coalesce(job.dedup_window::text, 'null')
+        and (job.dedup_window between interval '0' and interval '366 days') is not true
+        then 'dedup window must be between 0 and 366 days, got ' || coalesce(job.dedup_window::text, 'null')
       when (job.max_failures between 1 and 1000000) is false
         then 'max failures must be between 1 and 1000000, got ' || job.max_failures
       when (job.max_losses between 1 and 1000000) is false
         then 'max losses must be between 1 and 1000000, got ' || job.max_losses
-      when (job.max_runtime between interval '1 second' and interval '1 year') is false
-        then 'max runtime must be between 1 second and 1 year, got ' || job.max_runtime
-      when (job.time_to_live between interval '1 second' and interval '10 years') is false
-        then 'time to live must be between 1 second and 10 years, got ' || job.time_to_live
+      when (job.max_runtime between interval '1 second' and interval '366 days') is false
+        then 'max runtime must be between 1 second and 366 days, got ' || job.max_runtime
+      when (job.time_to_live between interval '1 second' and interval '3660 days') is false
+        then 'time to live must be between 1 second and 3660 days, got ' || job.time_to_live
     end as text
   ) as problem;
   if v_problem is not null then
@@ -1646,9 +1658,9 @@ begin
     select
       job.*,
       v_job_ids[ordinality] as job_id,
-      coalesce(job.run_at, v_now + job.delay, v_now) as due_at,
-      greatest(v_now, coalesce(job.run_at, v_now + job.delay, v_now))
-        + coalesce(job.time_to_live, v_queue.time_to_live) as live_until
+      coalesce(job.run_at, v_now + leasehold._hours(job.delay), v_now) as due_at,
+      greatest(v_now, coalesce(job.run_at, v_now + leasehold._hours(job.delay), v_now))
+        + coalesce(leasehold._hours(job.time_to_live), v_queue.time_to_live) as live_until
     from unnest(p_jobs) with ordinality as job
     where v_job_ids[ordinality] = v_fresh_ids[ordinality]
   ), written as (
@@ -1659,7 +1671,7 @@ begin
     overriding system value
     select
       item.job_id, v_now, v_queue.queue_id, item.priority, item.max_failures, item.max_losses,
-      item.max_runtime, item.payload, item.headers, item.dedup_key
+      leasehold._hours(item.max_runtime), item.payload, item.headers, item.dedup_key
     from item
   ), later as (
     insert into leasehold.scheduled (
@@ -2355,18 +2367,27 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
   perform
-    leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day'),
     leasehold._require_number('max failures', p_max_failures, 1, 1000000),
     leasehold._require_number('max losses', p_max_losses, 1, 1000000),
-    leasehold._require_span('backoff base', p_backoff_base, interval '0', interval '1 year'),
-    leasehold._require_span('backoff max', p_backoff_max, interval '0', interval '1 year'),
-    leasehold._require_span('keep completed', p_keep_completed, interval '0', interval '10 years'),
-    leasehold._require_span('keep dead', p_keep_dead, interval '0', interval '10 years'),
     leasehold._require_number('max payload bytes', p_max_payload_bytes, 1, 104857600);
+  p_lease := leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
+  p_backoff_base := leasehold._require_span('backoff base', p_backoff_base, interval '0', interval '366 days');
+  p_backoff_max := leasehold._require_span('backoff max', p_backoff_max, interval '0', interval '366 days');
+  p_keep_completed := leasehold._require_span(
+    'keep completed', p_keep_completed, interval '0', interval '3660 days'
+  );
+  p_keep_dead := leasehold._require_span('keep dead', p_keep_dead, interval '0', interval '3660 days');
   -- Zero takes a limit away again, which null, "leave it", cannot say.
-  perform
-    leasehold._require_span('max runtime', nullif(p_max_runtime, interval '0'), interval '1 second', interval '1 year'),
-    leasehold._require_span('time to live', nullif(p_time_to_live, interval '0'), interval '1 second', interval '10 years');
+  if p_max_runtime <> interval '0' then
+    p_max_runtime := leasehold._require_span(
+      'max runtime', p_max_runtime, interval '1 second', interval '366 days'
+    );
+  end if;
+  if p_time_to_live <> interval '0' then
+    p_time_to_live := leasehold._require_span(
+      'time to live', p_time_to_live, interval '1 second', interval '3660 days'
+    );
+  end if;
 
   with added as (
     insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing
@@ -2409,12 +2430,13 @@ p_max_failures       the failure that makes a job dead, from 1; 10
 p_max_losses         the loss (the worker vanished) that makes a job dead, from 1; 3
 p_backoff_base       the delay after failure n is random between 0 and base * 2^(n-1); 1 second
 p_backoff_max        where that stops growing; 1 hour
-p_max_runtime        longest time one attempt may run, 1 second to 1 year, zero: for ever; for ever
-p_time_to_live       how long a due job may wait for a worker, 1 second to 10 years, zero: for ever; for ever
+p_max_runtime        longest time one attempt may run, 1 second to 366 days, zero: for ever; for ever
+p_time_to_live       how long a due job may wait for a worker, 1 second to 3660 days, zero: for ever; for ever
 p_keep_completed     how long completed and cancelled jobs are kept, zero: not at all; 1 day
 p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
 p_max_payload_bytes  largest payload as text; 1048576
 
+Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
 goes at the end of the day on which its time is up.
@@ -2703,15 +2725,15 @@ p_queue         the queue; create_queue makes one
 p_payload       what the handler gets: any JSON, at most 1 MiB as text by default
 p_priority      0 (first) to 9 (last)
 p_run_at        not before this instant; null: now
-p_delay         the same as a span from now, 0 to 10 years; excludes p_run_at
+p_delay         the same as a span from now, 0 to 3660 days; excludes p_run_at
 p_dedup_key     1 to 255 bytes: while the key is taken, enqueueing it again returns the job that took it
-p_dedup_window  how long the key stays taken after the job has ended, counted from now, 0 to 1 year;
+p_dedup_window  how long the key stays taken after the job has ended, counted from now, 0 to 366 days;
                 it is always taken while the job is live
 p_headers       an object for what is not the handler's business: trace ids, tenant
 p_max_failures  the failure that makes it dead, from 1; null: the queue's
 p_max_losses    the loss that makes it dead, from 1; null: the queue's
-p_max_runtime   longest time one attempt may run, 1 second to 1 year; null: the queue's
-p_time_to_live  how long it may wait for a worker once it is due, 1 second to 10 years; null: the queue's
+p_max_runtime   longest time one attempt may run, 1 second to 366 days; null: the queue's
+p_time_to_live  how long it may wait for a worker once it is due, 1 second to 3660 days; null: the queue's
 
 Returns the job id. Works at every isolation level.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
@@ -3203,7 +3225,7 @@ begin
     raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_limit(p_limit, 10000);
-  perform leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
+  p_lease := leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
 
   select array_agg(queue order by array_position(p_queues, queue.name)) into v_queues
   from leasehold.queue as queue
@@ -3367,7 +3389,7 @@ declare
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
-  perform leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
+  p_extend := leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
   perform leasehold._require_documents('checkpoint', array[p_checkpoint]);
 
   loop
@@ -3445,7 +3467,7 @@ declare
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 100000);
-  perform leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
+  p_extend := leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
   perform leasehold._require_companion('checkpoint', p_checkpoints, p_job_ids);
   perform leasehold._require_documents('checkpoint', p_checkpoints);
 
@@ -3816,7 +3838,7 @@ $doc$Says that the handler failed. Spends one of the job's failures.
 p_job_id     the job
 p_token      the token lease_jobs returned
 p_error      what went wrong, any text; cut to 16384 characters
-p_retry_in   delay before the next attempt, 0 to 10 years; null: the queue's backoff
+p_retry_in   delay before the next attempt, 0 to 3660 days; null: the queue's backoff
 p_retryable  false: do not try again
 
 Returns failed (it will run again, after retry_in), dead (budget spent, or not retryable), cancelled (a cancel
@@ -3849,8 +3871,12 @@ begin
   perform leasehold._require_companion('error', p_errors, p_job_ids);
   perform leasehold._require_companion('delay', p_retry_in, p_job_ids);
   perform leasehold._require_companion('retryable', p_retryable, p_job_ids);
-  perform leasehold._require_span('retry delay', delay, interval '0', interval '10 years')
-  from unnest(p_retry_in) as delay;
+  if p_retry_in is not null then
+    p_retry_in := array(
+      select leasehold._require_span('retry delay', delay, interval '0', interval '3660 days')
+      from unnest(p_retry_in) as delay
+    );
+  end if;
 
   select array_agg(row(
     verdict.held,
@@ -3906,7 +3932,7 @@ $doc$Says of many jobs that their handlers failed; each item is judged alone.
 p_job_ids    the jobs, at most 10000
 p_tokens     their tokens, in the same order
 p_errors     what went wrong, in the same order; cut to 16384 characters; null: nothing said
-p_retry_in   delay before the next attempt, 0 to 10 years; null: the queue's backoff
+p_retry_in   delay before the next attempt, 0 to 3660 days; null: the queue's backoff
 p_retryable  false: do not try again; null: try again
 
 Returns a settlement an item, in the order given: failed (it will run again, after retry_in), dead (budget
@@ -3935,8 +3961,12 @@ begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
   perform leasehold._require_companion('delay', p_delays, p_job_ids);
-  perform leasehold._require_span('delay', delay, interval '0', interval '10 years')
-  from unnest(p_delays) as delay;
+  if p_delays is not null then
+    p_delays := array(
+      select leasehold._require_span('delay', delay, interval '0', interval '3660 days')
+      from unnest(p_delays) as delay
+    );
+  end if;
 
   select array_agg(row(
     held,
@@ -3978,7 +4008,7 @@ $doc$Hands many jobs back, free of charge; each item is judged alone.
 
 p_job_ids  the jobs, at most 10000
 p_tokens   their tokens, in the same order
-p_delays   how long each is to wait before it may run again, 0 to 10 years; null members and null: not at all
+p_delays   how long each is to wait before it may run again, 0 to 3660 days; null members and null: not at all
 
 Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
 or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
@@ -4014,7 +4044,7 @@ $doc$Hands a job back, free of charge: neither a failure nor a loss. It keeps it
 
 p_job_id  the job
 p_token   the token lease_jobs returned
-p_delay   how long it is to wait before it may run again, 0 to 10 years
+p_delay   how long it is to wait before it may run again, 0 to 3660 days
 
 Returns released, cancelled (a cancel had been asked for), or already_… where this token settled the job
 before. Retires the token.
@@ -4540,9 +4570,9 @@ begin
       for update skip locked
     );
   end if;
-  delete from leasehold.outage as outage where outage.ended_at < v_now - interval '2 days';
+  delete from leasehold.outage as outage where outage.ended_at < v_now - interval '48 hours';
   delete from leasehold.worker as worker
-  where worker.heartbeat_at < v_now - interval '1 day'
+  where worker.heartbeat_at < v_now - interval '24 hours'
     and not exists (
       select from leasehold.lease as lease where lease.worker_id = worker.worker_id
     );

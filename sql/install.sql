@@ -39,6 +39,7 @@
 \ir internal/_require_limit.sql
 \ir internal/_require_list.sql
 \ir internal/_require_number.sql
+\ir internal/_hours.sql
 \ir internal/_require_span.sql
 -- Group: internal: look up, judge, answer
 \ir internal/_queue.sql

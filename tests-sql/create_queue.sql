@@ -25,7 +25,7 @@ set local standard_conforming_strings = on;
 -- The ordinary case.
 select leasehold.create_queue('plain');
 select is(
-  pg_temp.settings('plain'), '(00:01:00,10,3,00:00:01,01:00:00,,,"1 day","30 days",1048576)',
+  pg_temp.settings('plain'), '(00:01:00,10,3,00:00:01,01:00:00,,,24:00:00,720:00:00,1048576)',
   'create_queue makes a queue with the documented defaults'
 );
 create temp table before on commit drop as select leasehold_test.state();
@@ -35,17 +35,17 @@ select leasehold.create_queue(
   'full', '5 minutes', 4, 2, '2 seconds', '10 minutes', '3 hours', '2 days', '7 days', '60 days', 100
 );
 select is(
-  pg_temp.settings('full'), '(00:05:00,4,2,00:00:02,00:10:00,03:00:00,"2 days","7 days","60 days",100)',
+  pg_temp.settings('full'), '(00:05:00,4,2,00:00:02,00:10:00,03:00:00,48:00:00,168:00:00,1440:00:00,100)',
   'create_queue takes every setting'
 );
 select leasehold.create_queue('full', p_max_losses => 9);
 select is(
-  pg_temp.settings('full'), '(00:05:00,4,9,00:00:02,00:10:00,03:00:00,"2 days","7 days","60 days",100)',
+  pg_temp.settings('full'), '(00:05:00,4,9,00:00:02,00:10:00,03:00:00,48:00:00,168:00:00,1440:00:00,100)',
   'creating a queue again updates what is named and leaves the rest'
 );
 select leasehold.create_queue('full', p_max_runtime => '0', p_time_to_live => '0');
 select is(
-  pg_temp.settings('full'), '(00:05:00,4,9,00:00:02,00:10:00,,,"7 days","60 days",100)',
+  pg_temp.settings('full'), '(00:05:00,4,9,00:00:02,00:10:00,,,168:00:00,1440:00:00,100)',
   'zero takes the longest runtime and the time to live away again'
 );
 
@@ -123,11 +123,11 @@ from unnest(array[
   'p_lease => ''999 milliseconds''', 'p_lease => ''1 day 1 second''', 'p_lease => ''0''', 'p_lease => ''-1 minute''',
   'p_max_failures => 0', 'p_max_failures => -1', 'p_max_failures => 1000001',
   'p_max_losses => 0', 'p_max_losses => 1000001',
-  'p_backoff_base => ''-1 second''', 'p_backoff_base => ''1 year 1 second''', 'p_backoff_max => ''-1 second''', 'p_backoff_max => ''1 year 1 second''',
-  'p_max_runtime => ''999 milliseconds''', 'p_max_runtime => ''-1 second''', 'p_max_runtime => ''1 year 1 second''',
-  'p_time_to_live => ''999 milliseconds''', 'p_time_to_live => ''10 years 1 second''',
-  'p_keep_completed => ''-1 second''', 'p_keep_completed => ''10 years 1 second''',
-  'p_keep_dead => ''-1 second''', 'p_keep_dead => ''10 years 1 second''',
+  'p_backoff_base => ''-1 second''', 'p_backoff_base => ''366 days 1 second''', 'p_backoff_max => ''-1 second''', 'p_backoff_max => ''366 days 1 second''',
+  'p_max_runtime => ''999 milliseconds''', 'p_max_runtime => ''-1 second''', 'p_max_runtime => ''366 days 1 second''',
+  'p_time_to_live => ''999 milliseconds''', 'p_time_to_live => ''3660 days 1 second''',
+  'p_keep_completed => ''-1 second''', 'p_keep_completed => ''3660 days 1 second''',
+  'p_keep_dead => ''-1 second''', 'p_keep_dead => ''3660 days 1 second''',
   'p_max_payload_bytes => 0', 'p_max_payload_bytes => -1', 'p_max_payload_bytes => 104857601'
 ]) as setting;
 select lives_ok(
@@ -135,7 +135,7 @@ select lives_ok(
 )
 from unnest(array[
   'p_lease => ''1 second''', 'p_lease => ''1 day''', 'p_max_failures => 1', 'p_max_failures => 1000000',
-  'p_backoff_base => ''0''', 'p_backoff_max => ''1 year''', 'p_max_runtime => ''1 second''', 'p_max_runtime => ''1 year''',
+  'p_backoff_base => ''0''', 'p_backoff_max => ''366 days''', 'p_max_runtime => ''1 second''', 'p_max_runtime => ''366 days''',
   'p_time_to_live => ''10 years''', 'p_keep_completed => ''10 years''', 'p_keep_dead => ''0''', 'p_max_payload_bytes => 104857600'
 ]) as setting;
 select throws_ok(

@@ -162,12 +162,12 @@ select throws_ok(
   format('select leasehold.enqueue(''work'', ''1'', %s)', setting), '22023', null, format('enqueue refuses %s', setting)
 )
 from unnest(array[
-  'p_run_at => ''infinity''', 'p_run_at => ''-infinity''', 'p_delay => ''-1 second''', 'p_delay => ''10 years 1 second''',
+  'p_run_at => ''infinity''', 'p_run_at => ''-infinity''', 'p_delay => ''-1 second''', 'p_delay => ''3660 days 1 second''',
   'p_run_at => ''2030-01-01'', p_delay => ''1 second''', 'p_dedup_key => ''k'', p_dedup_window => ''-1 second''',
-  'p_dedup_key => ''k'', p_dedup_window => ''1 year 1 second''', 'p_dedup_key => ''k'', p_dedup_window => null',
+  'p_dedup_key => ''k'', p_dedup_window => ''366 days 1 second''', 'p_dedup_key => ''k'', p_dedup_window => null',
   'p_max_failures => 0', 'p_max_failures => 1000001', 'p_max_losses => 0', 'p_max_losses => 1000001',
-  'p_max_runtime => ''0''', 'p_max_runtime => ''999 milliseconds''', 'p_max_runtime => ''1 year 1 second''',
-  'p_time_to_live => ''0''', 'p_time_to_live => ''-1 hour''', 'p_time_to_live => ''10 years 1 second'''
+  'p_max_runtime => ''0''', 'p_max_runtime => ''999 milliseconds''', 'p_max_runtime => ''366 days 1 second''',
+  'p_time_to_live => ''0''', 'p_time_to_live => ''-1 hour''', 'p_time_to_live => ''3660 days 1 second'''
 ]) as setting;
 select throws_ok(
   'set local transaction_read_only = on; select leasehold.enqueue(''work'', ''1'')', 'LH007', null,

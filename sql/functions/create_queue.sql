@@ -26,18 +26,27 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
   perform
-    leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day'),
     leasehold._require_number('max failures', p_max_failures, 1, 1000000),
     leasehold._require_number('max losses', p_max_losses, 1, 1000000),
-    leasehold._require_span('backoff base', p_backoff_base, interval '0', interval '1 year'),
-    leasehold._require_span('backoff max', p_backoff_max, interval '0', interval '1 year'),
-    leasehold._require_span('keep completed', p_keep_completed, interval '0', interval '10 years'),
-    leasehold._require_span('keep dead', p_keep_dead, interval '0', interval '10 years'),
     leasehold._require_number('max payload bytes', p_max_payload_bytes, 1, 104857600);
+  p_lease := leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
+  p_backoff_base := leasehold._require_span('backoff base', p_backoff_base, interval '0', interval '366 days');
+  p_backoff_max := leasehold._require_span('backoff max', p_backoff_max, interval '0', interval '366 days');
+  p_keep_completed := leasehold._require_span(
+    'keep completed', p_keep_completed, interval '0', interval '3660 days'
+  );
+  p_keep_dead := leasehold._require_span('keep dead', p_keep_dead, interval '0', interval '3660 days');
   -- Zero takes a limit away again, which null, "leave it", cannot say.
-  perform
-    leasehold._require_span('max runtime', nullif(p_max_runtime, interval '0'), interval '1 second', interval '1 year'),
-    leasehold._require_span('time to live', nullif(p_time_to_live, interval '0'), interval '1 second', interval '10 years');
+  if p_max_runtime <> interval '0' then
+    p_max_runtime := leasehold._require_span(
+      'max runtime', p_max_runtime, interval '1 second', interval '366 days'
+    );
+  end if;
+  if p_time_to_live <> interval '0' then
+    p_time_to_live := leasehold._require_span(
+      'time to live', p_time_to_live, interval '1 second', interval '3660 days'
+    );
+  end if;
 
   with added as (
     insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing
@@ -80,12 +89,13 @@ p_max_failures       the failure that makes a job dead, from 1; 10
 p_max_losses         the loss (the worker vanished) that makes a job dead, from 1; 3
 p_backoff_base       the delay after failure n is random between 0 and base * 2^(n-1); 1 second
 p_backoff_max        where that stops growing; 1 hour
-p_max_runtime        longest time one attempt may run, 1 second to 1 year, zero: for ever; for ever
-p_time_to_live       how long a due job may wait for a worker, 1 second to 10 years, zero: for ever; for ever
+p_max_runtime        longest time one attempt may run, 1 second to 366 days, zero: for ever; for ever
+p_time_to_live       how long a due job may wait for a worker, 1 second to 3660 days, zero: for ever; for ever
 p_keep_completed     how long completed and cancelled jobs are kept, zero: not at all; 1 day
 p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
 p_max_payload_bytes  largest payload as text; 1048576
 
+Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
 goes at the end of the day on which its time is up.

@@ -81,15 +81,15 @@ p_queue         the queue; create_queue makes one
 p_payload       what the handler gets: any JSON, at most 1 MiB as text by default
 p_priority      0 (first) to 9 (last)
 p_run_at        not before this instant; null: now
-p_delay         the same as a span from now, 0 to 10 years; excludes p_run_at
+p_delay         the same as a span from now, 0 to 3660 days; excludes p_run_at
 p_dedup_key     1 to 255 bytes: while the key is taken, enqueueing it again returns the job that took it
-p_dedup_window  how long the key stays taken after the job has ended, counted from now, 0 to 1 year;
+p_dedup_window  how long the key stays taken after the job has ended, counted from now, 0 to 366 days;
                 it is always taken while the job is live
 p_headers       an object for what is not the handler's business: trace ids, tenant
 p_max_failures  the failure that makes it dead, from 1; null: the queue's
 p_max_losses    the loss that makes it dead, from 1; null: the queue's
-p_max_runtime   longest time one attempt may run, 1 second to 1 year; null: the queue's
-p_time_to_live  how long it may wait for a worker once it is due, 1 second to 10 years; null: the queue's
+p_max_runtime   longest time one attempt may run, 1 second to 366 days; null: the queue's
+p_time_to_live  how long it may wait for a worker once it is due, 1 second to 3660 days; null: the queue's
 
 Returns the job id. Works at every isolation level.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.

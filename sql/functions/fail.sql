@@ -25,7 +25,7 @@ $doc$Says that the handler failed. Spends one of the job's failures.
 p_job_id     the job
 p_token      the token lease_jobs returned
 p_error      what went wrong, any text; cut to 16384 characters
-p_retry_in   delay before the next attempt, 0 to 10 years; null: the queue's backoff
+p_retry_in   delay before the next attempt, 0 to 3660 days; null: the queue's backoff
 p_retryable  false: do not try again
 
 Returns failed (it will run again, after retry_in), dead (budget spent, or not retryable), cancelled (a cancel

@@ -20,8 +20,12 @@ begin
   perform leasehold._require_companion('error', p_errors, p_job_ids);
   perform leasehold._require_companion('delay', p_retry_in, p_job_ids);
   perform leasehold._require_companion('retryable', p_retryable, p_job_ids);
-  perform leasehold._require_span('retry delay', delay, interval '0', interval '10 years')
-  from unnest(p_retry_in) as delay;
+  if p_retry_in is not null then
+    p_retry_in := array(
+      select leasehold._require_span('retry delay', delay, interval '0', interval '3660 days')
+      from unnest(p_retry_in) as delay
+    );
+  end if;
 
   select array_agg(row(
     verdict.held,
@@ -77,7 +81,7 @@ $doc$Says of many jobs that their handlers failed; each item is judged alone.
 p_job_ids    the jobs, at most 10000
 p_tokens     their tokens, in the same order
 p_errors     what went wrong, in the same order; cut to 16384 characters; null: nothing said
-p_retry_in   delay before the next attempt, 0 to 10 years; null: the queue's backoff
+p_retry_in   delay before the next attempt, 0 to 3660 days; null: the queue's backoff
 p_retryable  false: do not try again; null: try again
 
 Returns a settlement an item, in the order given: failed (it will run again, after retry_in), dead (budget

@@ -14,7 +14,7 @@ declare
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
-  perform leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
+  p_extend := leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
   perform leasehold._require_documents('checkpoint', array[p_checkpoint]);
 
   loop

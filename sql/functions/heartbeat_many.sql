@@ -24,7 +24,7 @@ declare
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 100000);
-  perform leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
+  p_extend := leasehold._require_span('extension', p_extend, interval '1 second', interval '1 day');
   perform leasehold._require_companion('checkpoint', p_checkpoints, p_job_ids);
   perform leasehold._require_documents('checkpoint', p_checkpoints);
 

@@ -37,7 +37,7 @@ begin
     raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
   perform leasehold._require_limit(p_limit, 10000);
-  perform leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
+  p_lease := leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
 
   select array_agg(queue order by array_position(p_queues, queue.name)) into v_queues
   from leasehold.queue as queue

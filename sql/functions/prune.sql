@@ -91,9 +91,9 @@ begin
       for update skip locked
     );
   end if;
-  delete from leasehold.outage as outage where outage.ended_at < v_now - interval '2 days';
+  delete from leasehold.outage as outage where outage.ended_at < v_now - interval '48 hours';
   delete from leasehold.worker as worker
-  where worker.heartbeat_at < v_now - interval '1 day'
+  where worker.heartbeat_at < v_now - interval '24 hours'
     and not exists (
       select from leasehold.lease as lease where lease.worker_id = worker.worker_id
     );

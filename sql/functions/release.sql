@@ -25,7 +25,7 @@ $doc$Hands a job back, free of charge: neither a failure nor a loss. It keeps it
 
 p_job_id  the job
 p_token   the token lease_jobs returned
-p_delay   how long it is to wait before it may run again, 0 to 10 years
+p_delay   how long it is to wait before it may run again, 0 to 3660 days
 
 Returns released, cancelled (a cancel had been asked for), or already_… where this token settled the job
 before. Retires the token.

@@ -16,8 +16,12 @@ begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
   perform leasehold._require_companion('delay', p_delays, p_job_ids);
-  perform leasehold._require_span('delay', delay, interval '0', interval '10 years')
-  from unnest(p_delays) as delay;
+  if p_delays is not null then
+    p_delays := array(
+      select leasehold._require_span('delay', delay, interval '0', interval '3660 days')
+      from unnest(p_delays) as delay
+    );
+  end if;
 
   select array_agg(row(
     held,
@@ -59,7 +63,7 @@ $doc$Hands many jobs back, free of charge; each item is judged alone.
 
 p_job_ids  the jobs, at most 10000
 p_tokens   their tokens, in the same order
-p_delays   how long each is to wait before it may run again, 0 to 10 years; null members and null: not at all
+p_delays   how long each is to wait before it may run again, 0 to 3660 days; null members and null: not at all
 
 Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
 or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.

@@ -15,7 +15,7 @@ begin
   -- whose job has ended is taken anew; any other stays, locked until the caller's commit.
   insert into leasehold.dedup as dedup (job_id, expires_at, queue_id, dedup_key)
   select distinct on (job.dedup_key)
-    p_fresh_ids[job.ordinality], p_now + job.dedup_window, p_queue_id, job.dedup_key
+    p_fresh_ids[job.ordinality], p_now + leasehold._hours(job.dedup_window), p_queue_id, job.dedup_key
   from unnest(p_jobs) with ordinality as job
   where job.dedup_key is not null
   order by job.dedup_key, job.ordinality

@@ -36,21 +36,21 @@ begin
         then 'priority must be between 0 and 9, got ' || coalesce(job.priority::text, 'null')
       when job.run_at is not null and job.delay is not null then 'run_at and delay exclude each other'
       when isfinite(job.run_at) is false then 'run_at must be finite, got ' || job.run_at
-      when (job.delay between interval '0' and interval '10 years') is false
-        then 'delay must be between 0 and 10 years, got ' || job.delay
+      when (job.delay between interval '0' and interval '3660 days') is false
+        then 'delay must be between 0 and 3660 days, got ' || job.delay
       when (octet_length(job.dedup_key) between 1 and 255) is false
         then 'dedup key must have 1 to 255 bytes, got ' || octet_length(job.dedup_key)
       when job.dedup_key is not null
-        and (job.dedup_window between interval '0' and interval '1 year') is not true
-        then 'dedup window must be between 0 and 1 year, got ' || coalesce(job.dedup_window::text, 'null')
+        and (job.dedup_window between interval '0' and interval '366 days') is not true
+        then 'dedup window must be between 0 and 366 days, got ' || coalesce(job.dedup_window::text, 'null')
       when (job.max_failures between 1 and 1000000) is false
         then 'max failures must be between 1 and 1000000, got ' || job.max_failures
       when (job.max_losses between 1 and 1000000) is false
         then 'max losses must be between 1 and 1000000, got ' || job.max_losses
-      when (job.max_runtime between interval '1 second' and interval '1 year') is false
-        then 'max runtime must be between 1 second and 1 year, got ' || job.max_runtime
-      when (job.time_to_live between interval '1 second' and interval '10 years') is false
-        then 'time to live must be between 1 second and 10 years, got ' || job.time_to_live
+      when (job.max_runtime between interval '1 second' and interval '366 days') is false
+        then 'max runtime must be between 1 second and 366 days, got ' || job.max_runtime
+      when (job.time_to_live between interval '1 second' and interval '3660 days') is false
+        then 'time to live must be between 1 second and 3660 days, got ' || job.time_to_live
     end as text
   ) as problem;
   if v_problem is not null then
@@ -73,9 +73,9 @@ begin
     select
       job.*,
       v_job_ids[ordinality] as job_id,
-      coalesce(job.run_at, v_now + job.delay, v_now) as due_at,
-      greatest(v_now, coalesce(job.run_at, v_now + job.delay, v_now))
-        + coalesce(job.time_to_live, v_queue.time_to_live) as live_until
+      coalesce(job.run_at, v_now + leasehold._hours(job.delay), v_now) as due_at,
+      greatest(v_now, coalesce(job.run_at, v_now + leasehold._hours(job.delay), v_now))
+        + coalesce(leasehold._hours(job.time_to_live), v_queue.time_to_live) as live_until
     from unnest(p_jobs) with ordinality as job
     where v_job_ids[ordinality] = v_fresh_ids[ordinality]
   ), written as (
@@ -86,7 +86,7 @@ begin
     overriding system value
     select
       item.job_id, v_now, v_queue.queue_id, item.priority, item.max_failures, item.max_losses,
-      item.max_runtime, item.payload, item.headers, item.dedup_key
+      leasehold._hours(item.max_runtime), item.payload, item.headers, item.dedup_key
     from item
   ), later as (
     insert into leasehold.scheduled (
