@@ -16,6 +16,8 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** Connection string of the run's server, and the name of the database to clone. */
     server: { readonly url: string; readonly template: string };
+    /** The program of a worker process, as JavaScript. */
+    worker: string;
   }
 }
 

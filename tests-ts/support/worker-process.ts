@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { inject } from 'vitest';
 import type { SchedulerEvent, SchedulerOptions, StopResult } from '../../client/index.ts';
 import type { HandlerReport } from './behaviours.ts';
 import { createInvocations } from './invocations.ts';
@@ -73,7 +73,7 @@ export async function startWorker(spec: WorkerSpec): Promise<WorkerProcess> {
     await worker.event('ready');
     return worker;
   };
-  // Loading TypeScript takes a core for a while: many at once would stall those that work already.
+  // Loading all modules takes a core for a while: many at once would stall those that work already.
   const started = lastStart.then(start, start);
   // One that cannot reach its database does not keep the others waiting for long.
   lastStart = Promise.race([started, sleep(5000, undefined, { ref: false })]);
@@ -106,23 +106,14 @@ export class WorkerProcess {
       ...(graceMs === undefined ? {} : { graceMs }),
       ...(clockOffsetMs === undefined ? {} : { clockOffsetMs }),
     };
-    this.#child = spawn(
-      process.execPath,
-      [
-        '--import',
-        'tsx',
-        fileURLToPath(new URL('./worker.ts', import.meta.url)),
-        JSON.stringify(settings),
-      ],
-      {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: {
-          ...process.env,
-          LEASEHOLD_WORKER_RECORD_URL: recordUrl,
-          LEASEHOLD_WORKER_NAME: this.name,
-        },
+    this.#child = spawn(process.execPath, [inject('worker'), JSON.stringify(settings)], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        LEASEHOLD_WORKER_RECORD_URL: recordUrl,
+        LEASEHOLD_WORKER_NAME: this.name,
       },
-    );
+    });
     const { stdout, stderr } = this.#child;
     if (stdout === null || stderr === null) throw new Error('the worker has no output');
     stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -35,7 +35,8 @@ function told(event: SchedulerEvent): WorkerReport['event'] {
 }
 
 onReport(report);
-const module = new URL('./behaviours.ts', import.meta.url);
+// This file is compiled, and so is that one.
+const module = new URL('./behaviours.js', import.meta.url);
 const handlers: Record<string, NonNullable<Handlers[string]>> = {};
 for (const queue of settings.queues) handlers[queue] = behave;
 for (const queue of settings.threadQueues) handlers[queue] = { module };
@@ -43,10 +44,6 @@ for (const queue of settings.threadQueues) handlers[queue] = { module };
 const connection = { connectionString: settings.url, application_name: settings.name };
 const scheduler = new Scheduler<Queues>({
   ...settings.options,
-  threads: {
-    execArgv: ['--import', new URL('./register-tsx.mjs', import.meta.url).href],
-    ...settings.options.threads,
-  },
   connection,
   ...(settings.listenUrl === false ? { listenConnection: false as const } : {}),
   ...(typeof settings.listenUrl === 'string'
