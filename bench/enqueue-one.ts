@@ -16,10 +16,10 @@ const PEER_CONNECTIONS = 16;
 const SCHEDULERS = 4;
 const CONCURRENCY = 10;
 
-/** Schedulers that doze on the queue, or whose slots are all taken, so that nobody asks to be woken. */
+/** Schedulers that wait to be told, or whose slots are all taken, so that nobody asks to be woken. */
 const MODES = ['idle', 'busy'] as const;
 
-/** What it costs a producer that whoever dozes is woken. */
+/** What it costs a producer that whoever waits is told. */
 export const enqueueOne: Benchmark = {
   name: 'enqueue-one',
   work: `adding one job a transaction, as it is and without any wake-up, beside ${SCHEDULERS} schedulers`,
@@ -84,7 +84,9 @@ async function setUp(
   const { process, url, admin } = contender;
   if (system === 'silent') {
     await admin.query(`
-      create or replace function leasehold._wake(p_queue_id integer, p_jobs bigint default 1)
+      create or replace function leasehold._wake(
+          p_queue_id integer, p_jobs bigint default 1, p_slots bigint default null
+        )
         returns void
         language plpgsql
         set search_path = pg_catalog, pg_temp
@@ -115,8 +117,8 @@ function addSide(
   return {
     name: `${system}_${connections}_${mode}`,
     async measure() {
-      const dozing = mode === 'idle' ? SCHEDULERS : 0;
-      await until(`${dozing} schedulers doze`, async () => (await dozers(contender)) === dozing);
+      const idle = mode === 'idle' ? SCHEDULERS : 0;
+      await until(`${idle} schedulers wait`, async () => (await waiting(contender)) === idle);
       await admin.query('vacuum (analyze)');
       await admin.query('checkpoint');
       const before = await completed(contender);
@@ -170,8 +172,8 @@ function floorSide(
   };
 }
 
-/** How many sessions have asked to be woken: each holds this lock, shared. */
-function dozers({ admin }: Installed): Promise<number> {
+/** How many sessions have asked to be told: each holds this lock, shared. */
+function waiting({ admin }: Installed): Promise<number> {
   return numberOf(
     admin,
     `select count(*)
@@ -179,7 +181,7 @@ function dozers({ admin }: Installed): Promise<number> {
      join pg_database on pg_database.oid = pg_locks.database
      where pg_database.datname = current_database()
        and pg_locks.locktype = 'advisory'
-       and pg_locks.classid::integer = leasehold._doze_class()
+       and pg_locks.classid::integer = leasehold._waiting_class()
        and pg_locks.mode = 'ShareLock'`,
   );
 }

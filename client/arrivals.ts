@@ -13,16 +13,23 @@ export class Arrivals {
   #lastAt = -Infinity;
   #emptyLooks = 0;
 
-  came(jobs = 1): void {
+  /** A notification tells of one, whoever sent it. */
+  heard(): void {
+    this.#came(1);
+  }
+
+  found(jobs: number): void {
     this.#emptyLooks = 0;
-    const at = performance.now();
-    const gapMs = Math.min(at - this.#lastAt, MAX_GAP_MS) / jobs;
-    this.#gapMs += (gapMs - this.#gapMs) * WEIGHT;
-    this.#lastAt = at;
+    this.#came(jobs);
   }
 
   foundNone(): void {
     this.#emptyLooks++;
+  }
+
+  /** From here on looks count that find nothing. */
+  watchFor(): void {
+    this.#emptyLooks = 0;
   }
 
   /** Time between two jobs, on average of late; more, if none has come for so long. */
@@ -32,5 +39,12 @@ export class Arrivals {
 
   get haveStopped(): boolean {
     return this.#emptyLooks >= QUIET_LOOKS;
+  }
+
+  #came(jobs: number): void {
+    const at = performance.now();
+    const gapMs = Math.min(at - this.#lastAt, MAX_GAP_MS) / jobs;
+    this.#gapMs += (gapMs - this.#gapMs) * WEIGHT;
+    this.#lastAt = at;
   }
 }

@@ -19,6 +19,7 @@ import type {
   ResultOf,
   Settlement,
   TickAnswer,
+  WaitingMode,
   WorkerInfo,
 } from './types.ts';
 
@@ -299,41 +300,22 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   }
 
   /**
-   * Says that this connection's session wants to be told of ready jobs; it listens on "leasehold". Resolves
-   * to its bucket: of announcements that name one, only those of that bucket concern it; to null, having
-   * changed nothing, where somebody was in the way.
+   * Sets how this connection's session waits for jobs; it listens on "leasehold". `backendPid` is the process id
+   * that the server told the driver: `processID` of a `pg.Client`. Resolves to the session's bucket: of
+   * announcements that name one, only those of that bucket concern it; to null, having changed nothing, if
+   * another session is in the way, or watches.
    */
-  async doze(queues: readonly QueueName<Q>[]): Promise<number | null> {
+  async setWaiting(
+    queues: readonly QueueName<Q>[],
+    mode: WaitingMode,
+    backendPid: number,
+  ): Promise<number | null> {
     const [row] = await this.#call(
-      `select leasehold.doze(${array('pg_catalog.text', 1)})::pg_catalog.text as bucket`,
-      [arrayOf(queues)],
+      `select leasehold.set_waiting(
+         ${array('pg_catalog.text', 1)}, ${text(2)}, ${integer(3)})::pg_catalog.text as bucket`,
+      [arrayOf(queues), mode, backendPid],
     );
     return row?.bucket ? Number(row.bucket) : null;
-  }
-
-  /** Ends one doze, if there is one, and announces what is ready to others. */
-  async rise(queues: readonly QueueName<Q>[], options: { dozed?: boolean } = {}): Promise<void> {
-    await this.#call(`select leasehold.rise(${array('pg_catalog.text', 1)}, ${boolean(2)})`, [
-      arrayOf(queues),
-      options.dozed ?? true,
-    ]);
-  }
-
-  /**
-   * Says that this connection's session looks for jobs all the time, so that nobody need be told.
-   * Resolves to false, having changed nothing, where another one does.
-   */
-  async watch(queues: readonly QueueName<Q>[]): Promise<boolean> {
-    const [row] = await this.#call(
-      `select leasehold.watch(${array('pg_catalog.text', 1)}) as watching`,
-      [arrayOf(queues)],
-    );
-    return row?.watching === true;
-  }
-
-  /** Ends one watch. */
-  async unwatch(queues: readonly QueueName<Q>[]): Promise<void> {
-    await this.#call(`select leasehold.unwatch(${array('pg_catalog.text', 1)})`, [arrayOf(queues)]);
   }
 
   async leaseJobs<N extends QueueName<Q>>(

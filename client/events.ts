@@ -64,7 +64,7 @@ export type SchedulerEvent =
   | { readonly type: 'loop:lagged'; readonly lagMs: number }
   | { readonly type: 'listener:connected' }
   | { readonly type: 'listener:lost'; readonly error: unknown }
-  /** LISTEN works but nothing arrives, as behind a transaction pooler: jobs are found by polling. */
+  /** Notifications do not arrive, or a pooler would lend the session to others: jobs are found by polling. */
   | { readonly type: 'listener:deaf' };
 
 export type OutcomeKind = 'complete' | 'fail' | 'release' | 'dead_letter';

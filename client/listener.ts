@@ -1,23 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs, jittered } from './clock.ts';
-import { sqlstateOf } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { Link, type Pace } from './link.ts';
+import { Waiting } from './waiting.ts';
 
 /** The one channel of leasehold. What comes over it is a hint and carries no data. */
 const CHANNEL = 'leasehold';
-
-/** How soon after it rose a session lets others be told once more. */
-const PASS_ON_MS = 50;
-
-/** How soon to look again, and ask again, where somebody was in the way of a doze. */
-const IN_THE_WAY_MS = 25;
-
-/** Shortest, and longest, time without dozing after the server has failed a call that dozes, watches or ends it. */
-const MIN_AVOID_MS = 1000;
-const MAX_AVOID_MS = 60_000;
 
 /** The server asks a silent client whether it is there: after half a minute, and three times. */
 const SET_KEEPALIVE = `select pg_catalog.set_config(name, value, false) from (values
@@ -38,38 +27,28 @@ export interface ListenerOptions {
   readonly onCancel: () => void;
 }
 
+/** The process id that the server told the driver. A pooler tells each of its clients another, made up. */
+type WithProcessId = pg.Client & { readonly processID?: number | null };
+
 /**
  * Hears of ready jobs and cancels. It sends itself a notification every so often: one that does not
- * come back on a connection that answers means that none ever will (a transaction pooler), and no
- * answer means that the connection is dead although nothing said so.
+ * come back on a connection that answers means that none ever will, and no answer means that the
+ * connection is dead although nothing said so.
  */
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #link: Link;
+  /** How this process waits for jobs. */
+  readonly waiting: Waiting;
   #closed = false;
+  /** The server's process of this connection; undefined: none, or a pooler may lend it to others. */
+  #backendPid: number | undefined;
   /** When a notification was last received on this connection: until then none may ever come. */
   #heardAt: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #wakeUp: (() => void) | undefined;
   #heardProbe: (() => void) | undefined;
   #deaf = false;
-  readonly #client: Client;
-  /** The bucket under which the database tells of ready jobs; undefined: it does not. */
-  #bucket: number | undefined;
-  #watching = false;
-  /** A call that dozes or watches is under way. */
-  #asking = false;
-  /** Somebody wanted to rise meanwhile. */
-  #rose = false;
-  #refusals = 0;
-  #avoidUntil = 0;
-  #passing: Promise<void> | undefined;
-  /** The last call that rises or passes on. */
-  #sent: Promise<void> = Promise.resolve();
-  #retired = false;
-  #passingOn: NodeJS.Timeout | undefined;
-  /** Since when what becomes ready is announced. */
-  #toldSince = Infinity;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -79,144 +58,19 @@ export class Listener {
       pace: options.pace,
       onConnect: (connection) => this.#listen(connection),
       onLost: (error) => {
+        this.#backendPid = undefined;
         this.#heardAt = undefined;
-        this.#bucket = undefined;
-        this.#watching = false;
+        this.waiting.lost();
         options.onEvent({ type: 'listener:lost', error });
         this.#wakeUp?.();
       },
     });
-    this.#client = Client.unchecked(this.#link);
-  }
-
-  /** Whether the database tells this process of ready jobs. */
-  get dozing(): boolean {
-    return this.#bucket !== undefined;
-  }
-
-  /** Whether this process looks for jobs all the time, so that nobody is told of any. */
-  get watching(): boolean {
-    return this.#watching;
-  }
-
-  /** For how long what becomes ready has been announced; none, if it is not. */
-  get toldForMs(): number {
-    return this.dozing && !this.#watching ? performance.now() - this.#toldSince : 0;
-  }
-
-  /** Time until it may ask to be told again, where the server has failed such a call. */
-  get avoidsForMs(): number | undefined {
-    const ms = this.#avoidUntil - performance.now();
-    return ms > 0 ? ms : undefined;
-  }
-
-  /**
-   * Asks to be told of ready jobs. True where one more look is needed: that is new, and what became ready
-   * just before was not announced; or somebody was in the way. Never rejects.
-   */
-  async doze(): Promise<boolean> {
-    if (this.dozing || this.#heardAt === undefined || this.#asking || this.#retired) return false;
-    if (this.avoidsForMs !== undefined) return false;
-    clearTimeout(this.#passingOn);
-    this.#asking = true;
-    this.#rose = false;
-    const bucket = await this.#held(this.#client.doze(this.#options.queues));
-    this.#asking = false;
-    if (bucket === undefined) return false;
-    if (bucket === null) {
-      await sleep(IN_THE_WAY_MS);
-      return true;
-    }
-    this.#refusals = 0;
-    if (this.#heardAt === undefined || this.#retired || this.#rose) {
-      // It went over a new connection, or this one is deaf by now; or nobody wants it any more.
-      this.#endDoze();
-      return false;
-    }
-    this.#bucket = bucket;
-    this.#toldSince = performance.now();
-    return true;
-  }
-
-  /** Has nobody told of ready jobs, since this process looks all the time. False: another one does. */
-  async watch(): Promise<boolean> {
-    if (!this.dozing || this.#asking) return false;
-    this.#asking = true;
-    const watching = (await this.#held(this.#client.watch(this.#options.queues))) === true;
-    this.#asking = false;
-    this.#watching = watching && this.dozing;
-    if (!this.dozing) {
-      // It rose meanwhile, or the connection is another.
-      if (watching) void this.#held(this.#client.unwatch(this.#options.queues));
-      this.passOn();
-    }
-    return this.#watching;
-  }
-
-  /** What becomes ready is announced again; what became ready before was not. */
-  async unwatch(): Promise<void> {
-    if (!this.#watching) return;
-    this.#watching = false;
-    this.#toldSince = performance.now();
-    await this.#held(this.#client.unwatch(this.#options.queues));
-  }
-
-  /** Asks not to be told any more; what is ready is announced to others. */
-  rise(): void {
-    this.#rose = true;
-    if (!this.dozing) return;
-    void this.unwatch();
-    this.#bucket = undefined;
-    this.#endDoze();
-  }
-
-  /** Asks never to be told again. */
-  retire(): void {
-    this.#retired = true;
-    this.rise();
-  }
-
-  /** Has others told of what was announced to this process. */
-  passOn(): void {
-    if (this.#closed || this.dozing) return;
-    // One that waits to be sent speaks for all that was announced until then.
-    this.#passing ??= Promise.resolve().then(async () => {
-      await this.#sent;
-      this.#passing = undefined;
-      await this.#rise(false);
+    this.waiting = new Waiting({
+      client: Client.unchecked(this.#link),
+      queues: options.queues,
+      backendPid: () => (this.#heardAt === undefined ? undefined : this.#backendPid),
+      giveUp: (error) => this.#link.drop(error),
     });
-  }
-
-  /** Ends the doze, and passes on once more for an enqueue under way that has seen this session doze, or watch. */
-  #endDoze(): void {
-    if (this.#closed) return;
-    void this.#rise(true);
-    clearTimeout(this.#passingOn);
-    this.#passingOn = setTimeout(() => this.passOn(), PASS_ON_MS);
-  }
-
-  #rise(dozed: boolean): Promise<void> {
-    const call = this.#client.rise(this.#options.queues, { dozed });
-    this.#sent = dozed ? this.#held(call) : call.catch(() => undefined);
-    return this.#sent;
-  }
-
-  /**
-   * A session keeps its locks where the server fails a call, so nobody knows then which it holds: its
-   * connection is dropped, and polling has to do for a while. Undefined where the call failed.
-   */
-  async #held<T>(call: Promise<T>): Promise<T | undefined> {
-    try {
-      return await call;
-    } catch (error) {
-      // Without a SQLSTATE, or with one that says that the session has ended, there is nothing to drop.
-      if (!(sqlstateOf(error) ?? '57P').startsWith('57P')) {
-        this.#avoidUntil =
-          performance.now() + backoffMs(this.#refusals++, 4 * MIN_AVOID_MS, MAX_AVOID_MS);
-        await this.#link.drop(error as Error);
-      }
-      return undefined;
-    }
   }
 
   /** Listens until close(). Never rejects. */
@@ -237,13 +91,19 @@ export class Listener {
 
   async close(withinMs: number): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#passingOn);
+    this.waiting.close();
     this.#wakeUp?.();
     this.#heardProbe?.();
     await this.#link.close(withinMs);
   }
 
-  async #listen(connection: pg.Client): Promise<void> {
+  async #listen(connection: WithProcessId): Promise<void> {
+    const { rows } = await connection.query(
+      'select pg_catalog.pg_backend_pid()::pg_catalog.text as pid',
+    );
+    // What a session of a pooler is told, or holds, outlasts this process.
+    if (Number(rows[0]?.pid) !== connection.processID) return;
+    this.#backendPid = connection.processID;
     connection.on('notification', ({ payload }) => this.#receive(payload ?? ''));
     await connection.query(`listen ${CHANNEL}`);
     // What vanishes without a word must not be the one to be told, or to watch, for long.
@@ -257,12 +117,12 @@ export class Listener {
   #receive(payload: string): void {
     const isFirst = this.#heardAt === undefined;
     this.#heardAt = performance.now();
-    // From now on it can doze.
+    // From now on it can wait to be told.
     if (isFirst) this.#options.onReady(undefined, true);
 
     const [kind, id, bucket] = payload.split(':');
     if (kind === 'ready') {
-      const isTold = bucket === undefined || Number(bucket) === this.#bucket;
+      const isTold = bucket === undefined || Number(bucket) === this.waiting.bucket;
       this.#options.onReady(Number(id), isTold);
     } else if (id !== this.#options.workerId) return;
     else if (kind === 'cancel') this.#options.onCancel();
@@ -270,6 +130,13 @@ export class Listener {
   }
 
   async #probe(): Promise<void> {
+    const deaf = !(this.#backendPid !== undefined && (await this.#hearsItself())) && !this.#closed;
+    if (deaf) this.#heardAt = undefined;
+    if (deaf && !this.#deaf) this.#options.onEvent({ type: 'listener:deaf' });
+    this.#deaf = deaf;
+  }
+
+  async #hearsItself(): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     const heard = new Promise<boolean>((resolve) => {
       this.#heardProbe = () => resolve(true);
@@ -280,10 +147,7 @@ export class Listener {
         CHANNEL,
         `probe:${this.#options.workerId}`,
       ]);
-      const deaf = !(await heard) && !this.#closed;
-      if (deaf) this.#heardAt = undefined;
-      if (deaf && !this.#deaf) this.#options.onEvent({ type: 'listener:deaf' });
-      this.#deaf = deaf;
+      return await heard;
     } finally {
       clearTimeout(timer);
       this.#heardProbe = undefined;

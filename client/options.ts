@@ -23,7 +23,7 @@ export interface SchedulerOptions<Q extends QueueTypes> {
    */
   readonly connection: string | pg.ClientConfig;
   /**
-   * Where to LISTEN, if not there: past a transaction pooler, say. `false`: find jobs by polling only.
+   * Where to LISTEN, if not there: past a pooler, say. `false`: find jobs by polling only.
    * @default connection
    */
   readonly listenConnection?: string | pg.ClientConfig | false;

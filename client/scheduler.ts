@@ -18,9 +18,11 @@ import { reference } from './running.ts';
 import { Settler } from './settler.ts';
 import { Signal } from './signal.ts';
 import { ThreadRunner, Threads } from './thread-runner.ts';
+import { Throttle, TokenBucket } from './throttle.ts';
 import { Transactions } from './transaction.ts';
 import type { AnyQueues, QueueTypes } from './types.ts';
 import { VERSION } from './version.ts';
+import type { Waiting } from './waiting.ts';
 
 /** How soon after jobs begin to be announced to look for those that just were not. */
 const EARLY_LOOKS_MS = [25, 150];
@@ -30,6 +32,17 @@ const OFTEN_MS = 5;
 
 /** Between two looks of the one that watches, so that nobody need be woken. */
 const WATCH_MS = 8;
+
+/**
+ * What anybody can notify of: how often it is followed if nothing comes of it. A look that brings jobs earns
+ * as many more as it has found worth it, and so does a heartbeat that brings a cancel.
+ */
+const HINTED_LOOKS = { burst: 8, perSecond: 4 };
+const HINTED_BEATS = { burst: 3, perSecond: 1 };
+const EARNED = 4;
+
+/** How often to begin to watch if that finds nothing. */
+const WATCHES = { burst: 2, perSecond: 0.2 };
 
 /** For how long a full scheduler may stay the one to be woken: slots of short handlers are free again at once. */
 const FULL_MS = 2;
@@ -118,6 +131,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #invocations: Invocations;
   readonly #arrivals = new Arrivals();
   readonly #wake = new Signal();
+  readonly #hintedLooks = new Throttle(HINTED_LOOKS, () => this.#lookNow());
+  readonly #hintedPasses = new Throttle(HINTED_LOOKS, () => this.#waiting?.passOn());
+  readonly #hintedBeats = new Throttle(HINTED_BEATS, () => this.#heart.beatNow());
+  readonly #watches = new TokenBucket(WATCHES);
   /** Calls that wait to be repeated. */
   readonly #retries = new Set<Signal>();
   /** The lease_jobs calls under way, the first one first. */
@@ -205,7 +222,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       checkDeadlines: () => this.#invocations.checkDeadlines(),
       onLost: (running, answer) => this.#invocations.heardLost(running, answer),
       onKept: (running) => this.#invocations.heardKept(running),
-      onEvent,
+      onEvent: (event) => {
+        if (event.type === 'job:aborted') this.#hintedBeats.earn(EARNED);
+        onEvent(event);
+      },
     });
     this.#listener =
       options.listenConnection === false
@@ -219,17 +239,21 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
             pace,
             onEvent,
             onReady: (queueId, isTold) => {
-              if (queueId !== undefined) {
-                if (!this.#queueIds.has(queueId)) return;
-                this.#arrivals.came();
-              }
+              // After a gap, which nobody can make but the server.
+              if (queueId === undefined) this.#lookNow();
+              if (queueId === undefined || !this.#queueIds.has(queueId)) return;
+              this.#arrivals.heard();
               if (!isTold) return;
-              const mayLook = this.#invocations.wanted() > 0 || this.#listener?.dozing;
-              if (mayLook && !this.#stopping.signal.aborted) this.#lookNow();
-              else this.#listener?.passOn();
+              const mayLook = this.#invocations.wanted() > 0 || this.#waiting?.mode !== 'off';
+              if (mayLook && !this.#stopping.signal.aborted) this.#hintedLooks.ask();
+              else this.#hintedPasses.ask();
             },
-            onCancel: () => this.#heart.beatNow(),
+            onCancel: () => this.#hintedBeats.ask(),
           });
+  }
+
+  get #waiting(): Waiting | undefined {
+    return this.#listener?.waiting;
   }
 
   /** How many handlers run. */
@@ -320,7 +344,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const since = performance.now();
     await slotFreed.wait(FULL_MS);
     if (this.#invocations.wanted() <= 0 && performance.now() - since >= FULL_MS) {
-      this.#listener?.rise();
+      this.#waiting?.off();
       await slotFreed.wait();
     }
     // Handlers that end in the same turn make room together.
@@ -331,22 +355,24 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   async #waitForJobs(): Promise<void> {
     const pollMs = jittered(this.#timing.pollMs);
     const pollAt = performance.now() + pollMs;
-    const listener = this.#listener;
-    if (listener === undefined) return this.#wake.wait(pollMs);
+    const waiting = this.#waiting;
+    if (waiting === undefined) return this.#wake.wait(pollMs);
     // What became ready just before was not announced: one more look.
-    if (!listener.dozing && (await within(listener.doze(), pollMs)) !== false) return;
-    if (listener.watching && this.#arrivals.haveStopped) {
-      await within(listener.unwatch(), pollMs);
+    if (waiting.mode === 'off' && (await within(waiting.ask(), pollMs)) !== false) return;
+    if (waiting.mode === 'watching' && this.#arrivals.haveStopped) {
+      await within(waiting.unwatch(), pollMs);
       return;
     }
-    if (!listener.watching && listener.dozing && this.#comeOften) {
-      await within(listener.watch(), pollMs);
+    if (waiting.mode === 'told' && this.#comeOften && this.#watches.take()) {
+      this.#arrivals.watchFor();
+      // One that another does instead has cost nothing.
+      if ((await within(waiting.watch(), pollMs)) === false) this.#watches.add(1);
     }
-    if (listener.watching) return this.#wake.wait(WATCH_MS);
+    if (waiting.mode === 'watching') return this.#wake.wait(WATCH_MS);
     // An enqueue that was under way before announces nothing: early looks for it.
-    const early = EARLY_LOOKS_MS.find((ms) => listener.dozing && listener.toldForMs < ms);
-    const leftMs = Math.min(pollAt - performance.now(), listener.avoidsForMs ?? pollMs);
-    return this.#wake.wait(early === undefined ? leftMs : early - listener.toldForMs);
+    const early = EARLY_LOOKS_MS.find((ms) => waiting.mode === 'told' && waiting.toldForMs < ms);
+    const leftMs = Math.min(pollAt - performance.now(), waiting.avoidsForMs ?? pollMs);
+    return this.#wake.wait(early === undefined ? leftMs : early - waiting.toldForMs);
   }
 
   /** There may be jobs, or the database may be back. */
@@ -390,8 +416,14 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     // The database looks for the next ones while these begin, unless it has found all there are.
     if (jobs.length === limit) this.#ask(MAX_CALLS, jobs.length);
     for (const job of jobs) this.#invocations.take(job, sentAt);
-    if (jobs.length === 0) this.#arrivals.foundNone();
-    else if (this.#listener?.watching) this.#arrivals.came(jobs.length);
+    if (jobs.length === 0) {
+      this.#arrivals.foundNone();
+      return;
+    }
+    this.#hintedLooks.earn(EARNED);
+    if (this.#waiting?.mode !== 'watching') return;
+    this.#arrivals.found(jobs.length);
+    this.#watches.add(1);
   }
 
   /**
@@ -422,7 +454,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
           this.#emit({ type: 'call:failed', call, error });
         }
         // Who cannot look must not be the one to be told.
-        this.#listener?.rise();
+        this.#waiting?.off();
         if (this.#stopping.signal.aborted && (call === 'start' || !isPassing(error))) {
           return undefined;
         }
@@ -476,9 +508,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     const queueIds = new Set(ids.filter((id) => id !== undefined));
     const areNew = [...queueIds].some((id) => !this.#queueIds.has(id));
     this.#queueIds = queueIds;
-    // A queue that was made anew is not the one that is dozed on.
+    // A queue that was made anew is not the one that is waited for.
     if (areNew) {
-      this.#listener?.rise();
+      this.#waiting?.off();
       this.#lookNow();
     }
     this.#registeredAt = sentAt;
@@ -499,7 +531,9 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     this.#stopping.abort();
     this.#lookNow();
     // What becomes ready from here on is for others, however long the handlers take to end.
-    this.#listener?.retire();
+    this.#waiting?.retire();
+    this.#hintedLooks.close();
+    this.#hintedBeats.close();
     this.#invocations.stop();
     clearTimeout(this.#maintenance);
 
@@ -513,6 +547,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     ]);
 
     this.#heart.stop();
+    this.#hintedPasses.close();
     const closing = this.#listener?.close(leftMs(CLOSED_MS));
     if (this.#loop !== undefined) await within(this.#sayGoodbye(), leftMs(GOODBYE_MS));
     // What the last call brought all the same.

@@ -23,6 +23,9 @@ export type CheckpointOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] ex
   ? C
   : unknown;
 
+/** Told of jobs that become ready; looking for them all the time, so that nobody is told; or neither. */
+export type WaitingMode = 'off' | 'told' | 'watching';
+
 /** Defaults of a queue. What is not named stays as it is. Spans in whole milliseconds. */
 export interface QueueSettings {
   /** Length of a lease when lease_jobs names none, 1,000 to 86,400,000. @default 60_000 */

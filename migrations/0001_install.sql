@@ -36,6 +36,7 @@ create table leasehold.queue (
   keep_completed interval not null default interval '24 hours',
   keep_dead interval not null default interval '720 hours',
   max_payload_bytes integer not null default 1048576,
+  waiting_slots bigint not null default 0,
   paused_at timestamptz,
   dropped_at timestamptz,
   created_at timestamptz not null default pg_catalog.clock_timestamp(),
@@ -57,6 +58,8 @@ comment on column leasehold.queue.max_runtime is 'longest time one attempt may r
 comment on column leasehold.queue.time_to_live is 'how long a due job may wait for a worker; null: for ever';
 comment on column leasehold.queue.keep_completed is 'how long completed and cancelled jobs are kept; zero: not at all';
 comment on column leasehold.queue.keep_dead is 'how long dead jobs are kept; zero: not at all';
+comment on column leasehold.queue.waiting_slots is
+  'bits 1 to 62: in which slots sessions that serve several queues wait for this one, or once did';
 comment on column leasehold.queue.paused_at is 'while set, nothing of this queue is leased; running jobs go on';
 comment on column leasehold.queue.dropped_at is
   'set by drop_queue. The row stays, so that finished jobs keep their queue''s name and a racing enqueue finds its end in prune';
@@ -1278,31 +1281,31 @@ end;
 $$;
 -- end sql/internal/_settled.sql
 
--- begin sql/internal/_doze_class.sql
--- The first half of the advisory lock keys that say who dozes on which queue: this for all sessions, the
--- numbers after it for their buckets. Anybody may take such a lock: then hints are sent that
--- nobody needs, or a session polls.
-create or replace function leasehold._doze_class()
+-- begin sql/internal/_waiting_class.sql
+-- The first half of the advisory lock keys that say who waits to be told: this for all sessions, the numbers
+-- after it for their buckets. Anybody may take such a lock: then hints are sent that nobody needs, or a
+-- session polls.
+create or replace function leasehold._waiting_class()
   returns integer
   language sql
   immutable
   parallel safe
 return 1281320784;
--- end sql/internal/_doze_class.sql
+-- end sql/internal/_waiting_class.sql
 
--- begin sql/internal/_watch_class.sql
--- The first half of the advisory lock keys that say who watches which queue. Anybody may take such a lock:
--- then nobody is woken, and all poll.
-create or replace function leasehold._watch_class()
+-- begin sql/internal/_watching_class.sql
+-- The first half of the advisory lock keys that say who watches. Anybody may take such a lock: then nobody is
+-- told, and all poll.
+create or replace function leasehold._watching_class()
   returns integer
   language sql
   immutable
   parallel safe
 return 1281320775;
--- end sql/internal/_watch_class.sql
+-- end sql/internal/_watching_class.sql
 
 -- begin sql/internal/_buckets.sql
--- Among how many buckets the sessions that doze are divided, so that a job wakes few of them.
+-- Among how many buckets the sessions that wait are divided, so that a job wakes few of them.
 create or replace function leasehold._buckets()
   returns integer
   language sql
@@ -1319,6 +1322,169 @@ create or replace function leasehold._bucket()
   stable
 return 1 + pg_catalog.pg_backend_pid() % leasehold._buckets();
 -- end sql/internal/_bucket.sql
+
+-- begin sql/internal/_waiting_key.sql
+-- The second half of the advisory lock keys of a session that waits for these queues, in ascending order: the
+-- id of a single queue; for more, so that two locks do for any number, one of 62 slots, as a negative number.
+-- Each queue knows the slots it is waited for in. Null for no queue.
+create or replace function leasehold._waiting_key(p_queue_ids integer[])
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return case pg_catalog.cardinality(p_queue_ids)
+  when 0 then null
+  when 1 then p_queue_ids[1]
+  else -1 - (pg_catalog.hash_array(p_queue_ids) & 2147483647) % 62
+end;
+-- end sql/internal/_waiting_key.sql
+
+-- begin sql/internal/_slots.sql
+-- The slots, from 1 to 62, that are set in queue.waiting_slots.
+create or replace function leasehold._slots(p_slots bigint)
+  returns setof integer
+  language sql
+  immutable
+  parallel safe
+begin atomic
+  select slot
+  from pg_catalog.generate_series(1, 62) as slot
+  where p_slots & (1::bigint << slot) <> 0;
+end;
+-- end sql/internal/_slots.sql
+
+-- begin sql/internal/_is_held.sql
+-- Whether sessions hold this advisory lock shared, for as long as they like. Nobody but them and those who
+-- ask, for an instant, takes it: one that can be had whole, or not even shared, is held by none of them.
+create or replace function leasehold._is_held(
+  p_class integer,
+  p_key integer
+)
+  returns boolean
+  language sql
+  volatile
+return case
+  when pg_catalog.pg_try_advisory_lock(p_class, p_key)
+    then not pg_catalog.pg_advisory_unlock(p_class, p_key)
+  when pg_catalog.pg_try_advisory_lock_shared(p_class, p_key)
+    then pg_catalog.pg_advisory_unlock_shared(p_class, p_key)
+  else false
+end;
+-- end sql/internal/_is_held.sql
+
+-- begin sql/internal/_is_watched.sql
+-- Whether a session holds the advisory lock of those that watch: whole, so that it cannot be shared.
+create or replace function leasehold._is_watched(p_key integer)
+  returns boolean
+  language sql
+  volatile
+return case
+  when pg_catalog.pg_try_advisory_lock_shared(leasehold._watching_class(), p_key)
+    then not pg_catalog.pg_advisory_unlock_shared(leasehold._watching_class(), p_key)
+  else true
+end;
+-- end sql/internal/_is_watched.sql
+
+-- begin sql/internal/_hold_waiting.sql
+-- Takes the advisory locks of a session that waits in this mode, or none. Answers whether it has them.
+create or replace function leasehold._hold_waiting(
+  p_mode text,
+  p_key integer
+)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_of_all integer := leasehold._waiting_class();
+  v_of_bucket integer := leasehold._waiting_class() + leasehold._bucket();
+begin
+  -- An enqueue that tests a lock has it for an instant: a second try finds it free again.
+  if p_mode = 'watching' then
+    return pg_try_advisory_lock(leasehold._watching_class(), p_key)
+      or pg_try_advisory_lock(leasehold._watching_class(), p_key);
+  end if;
+
+  if pg_try_advisory_lock_shared(v_of_all, p_key) or pg_try_advisory_lock_shared(v_of_all, p_key) then
+    if pg_try_advisory_lock_shared(v_of_bucket, p_key)
+      or pg_try_advisory_lock_shared(v_of_bucket, p_key)
+    then
+      return true;
+    end if;
+    perform pg_advisory_unlock_shared(v_of_all, p_key);
+  end if;
+  return false;
+end;
+$$;
+-- end sql/internal/_hold_waiting.sql
+
+-- begin sql/internal/_let_go_of_waiting.sql
+-- Lets go of what _hold_waiting has taken.
+create or replace function leasehold._let_go_of_waiting(
+  p_mode text,
+  p_key integer
+)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_mode = 'watching' then
+    perform pg_advisory_unlock(leasehold._watching_class(), p_key);
+  elsif p_mode = 'told' then
+    perform
+      pg_advisory_unlock_shared(leasehold._waiting_class(), p_key),
+      pg_advisory_unlock_shared(leasehold._waiting_class() + leasehold._bucket(), p_key);
+  end if;
+end;
+$$;
+-- end sql/internal/_let_go_of_waiting.sql
+
+-- begin sql/internal/_share_slot.sql
+-- Makes known to these queues that sessions wait for them in a slot, which enqueue must test then. Answers
+-- whether all of them know. A queue keeps its slots, but for those nobody waits in once it has many.
+create or replace function leasehold._share_slot(
+  p_queue_ids integer[],
+  p_slot integer
+)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c_many constant integer := 16;
+  v_bit bigint := 1::bigint << p_slot;
+begin
+  -- Where nothing can be written nothing can be enqueued either.
+  if current_setting('transaction_read_only') = 'off' then
+    update leasehold.queue as queue
+    set waiting_slots = v_bit | case
+      when bit_count(queue.waiting_slots::bit(64)) < c_many then queue.waiting_slots
+      else (
+        select coalesce(bit_or(1::bigint << slot), 0::bigint)
+        from leasehold._slots(queue.waiting_slots) as slot
+        where leasehold._is_held(leasehold._waiting_class(), -slot)
+      )
+    end
+    where queue.queue_id in (
+      select unaware.queue_id
+      from leasehold.queue as unaware
+      where unaware.queue_id = any (p_queue_ids)
+        and unaware.waiting_slots & v_bit = 0
+      order by unaware.queue_id
+      for no key update skip locked
+    );
+  end if;
+
+  return current_setting('transaction_read_only') = 'on' or not exists (
+    select
+    from leasehold.queue as queue
+    where queue.queue_id = any (p_queue_ids)
+      and queue.waiting_slots & v_bit = 0
+  );
+end;
+$$;
+-- end sql/internal/_share_slot.sql
 
 -- begin sql/internal/_enqueue_class.sql
 -- The first half of the advisory lock keys that say which ids a transaction may still commit. Anybody
@@ -1452,69 +1618,83 @@ end;
 $$;
 -- end sql/internal/_line.sql
 
--- begin sql/internal/_is_held.sql
--- Whether sessions hold this advisory lock shared, for as long as they like. Nobody but them and those who
--- ask, for an instant, takes it: one that can be had whole, or not even shared, is held by none of them.
-create or replace function leasehold._is_held(
-  p_class integer,
-  p_queue_id integer
-)
-  returns boolean
-  language sql
-  volatile
-return case
-  when pg_catalog.pg_try_advisory_lock(p_class, p_queue_id)
-    then not pg_catalog.pg_advisory_unlock(p_class, p_queue_id)
-  when pg_catalog.pg_try_advisory_lock_shared(p_class, p_queue_id)
-    then pg_catalog.pg_advisory_unlock_shared(p_class, p_queue_id)
-  else false
+-- begin sql/internal/_notify.sql
+-- Sends a hint with the caller's commit; losing it costs a poll interval. Not where the caller wants none, since
+-- PREPARE TRANSACTION is refused after one; and not while the notification queue fills, for a full one would
+-- fail the caller.
+create or replace function leasehold._notify(p_payload text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('leasehold.notify', true) is distinct from 'off'
+    and pg_notification_queue_usage() < 0.5
+  then
+    perform pg_notify('leasehold', p_payload);
+  end if;
 end;
--- end sql/internal/_is_held.sql
+$$;
+-- end sql/internal/_notify.sql
 
 -- begin sql/internal/_wake.sql
--- Tells sessions that doze that a queue has ready jobs: for each job one bucket of them, all for many jobs.
+-- Tells sessions that wait that a queue has ready jobs: for each job one bucket of them, all for many jobs.
 -- A hint: losing it costs a poll interval. A commit that carries NOTIFY waits for every other such commit, so
--- nobody is told who is awake, and nobody at all while somebody watches the queue; and a full
--- notification queue would fail the caller, so nothing is sent while it fills.
+-- nobody is told who does not wait, and nobody at all while somebody watches the queue. p_slots is what
+-- queue.waiting_slots says, for a caller that knows.
 create or replace function leasehold._wake(
   p_queue_id integer,
-  p_jobs bigint default 1
+  p_jobs bigint default 1,
+  p_slots bigint default null
 )
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_slots bigint := p_slots;
+  v_keys integer[] := array[]::integer[];
   v_bucket integer;
   v_told bigint := 0::bigint;
 begin
-  if not leasehold._is_held(leasehold._doze_class(), p_queue_id) then
+  if v_slots is null then
+    select queue.waiting_slots into v_slots
+    from leasehold.queue as queue
+    where queue.queue_id = p_queue_id;
+  end if;
+
+  if leasehold._is_held(leasehold._waiting_class(), p_queue_id) then
+    v_keys := array[p_queue_id];
+  end if;
+  if v_slots <> 0 then
+    v_keys := v_keys || array(
+      select -slot
+      from leasehold._slots(v_slots) as slot
+      where leasehold._is_held(leasehold._waiting_class(), -slot)
+    );
+  end if;
+  if v_keys = '{}'
+    or leasehold._is_watched(p_queue_id)
+    or v_slots <> 0 and exists (
+      select from leasehold._slots(v_slots) as slot where leasehold._is_watched(-slot)
+    )
+  then
     return;
   end if;
 
-  -- Who watches holds this one whole: it cannot be shared.
-  if not (
-    case
-      when pg_try_advisory_lock_shared(leasehold._watch_class(), p_queue_id)
-        then pg_advisory_unlock_shared(leasehold._watch_class(), p_queue_id)
-      else false
-    end
-  ) then
-    return;
-  end if;
-
-  if pg_notification_queue_usage() >= 0.5 then
-    return;
-  end if;
   v_bucket := (random() * leasehold._buckets())::integer;
   for v_nth in 1..leasehold._buckets() loop
     v_bucket := v_bucket % leasehold._buckets() + 1;
-    continue when not leasehold._is_held(leasehold._doze_class() + v_bucket, p_queue_id);
+    continue when not exists (
+      select
+      from unnest(v_keys) as key
+      where leasehold._is_held(leasehold._waiting_class() + v_bucket, key)
+    );
     if p_jobs >= leasehold._buckets() then
-      perform pg_notify('leasehold', 'ready:' || p_queue_id);
+      perform leasehold._notify('ready:' || p_queue_id);
       return;
     end if;
-    perform pg_notify('leasehold', 'ready:' || p_queue_id || ':' || v_bucket);
+    perform leasehold._notify('ready:' || p_queue_id || ':' || v_bucket);
     v_told := v_told + 1;
     exit when v_told = p_jobs;
   end loop;
@@ -1691,7 +1871,7 @@ begin
 
   get diagnostics v_ready = row_count;
   if v_ready > 0 then
-    perform leasehold._wake(v_queue.queue_id, v_ready);
+    perform leasehold._wake(v_queue.queue_id, v_ready, v_queue.waiting_slots);
   end if;
   return v_job_ids;
 end;
@@ -1743,7 +1923,7 @@ begin
   )
   select array_agg(item.job_id) into v_job_ids from item;
 
-  perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids));
+  perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids), v_queue.waiting_slots);
   return v_job_ids;
 end;
 $$;
@@ -2665,6 +2845,7 @@ declare
   v_queue_id integer;
   v_time_to_live interval;
   v_max_bytes integer;
+  v_slots bigint;
   v_now timestamptz;
   v_claimed boolean;
   v_job_id bigint;
@@ -2678,15 +2859,15 @@ begin
     ) = 0
   then
     perform leasehold._require_writable();
-    select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
-    into v_queue_id, v_time_to_live, v_max_bytes
+    select queue.queue_id, queue.time_to_live, queue.max_payload_bytes, queue.waiting_slots
+    into v_queue_id, v_time_to_live, v_max_bytes, v_slots
     from leasehold.queue as queue
     where queue.name = p_queue
       and queue.dropped_at is null;
     if not found then
       -- It says why not, unless somebody has created the queue just now.
-      select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
-      into v_queue_id, v_time_to_live, v_max_bytes
+      select queue.queue_id, queue.time_to_live, queue.max_payload_bytes, queue.waiting_slots
+      into v_queue_id, v_time_to_live, v_max_bytes, v_slots
       from leasehold._queue(p_queue) as queue;
     end if;
     if octet_length(p_payload::text) > v_max_bytes then
@@ -2705,7 +2886,7 @@ begin
     values (
       v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority, not v_claimed
     );
-    perform leasehold._wake(v_queue_id);
+    perform leasehold._wake(v_queue_id, 1, v_slots);
     return v_job_id;
   end if;
 
@@ -2735,7 +2916,8 @@ p_max_losses    the loss that makes it dead, from 1; null: the queue's
 p_max_runtime   longest time one attempt may run, 1 second to 366 days; null: the queue's
 p_time_to_live  how long it may wait for a worker once it is due, 1 second to 3660 days; null: the queue's
 
-Returns the job id. Works at every isolation level.
+Returns the job id. Works at every isolation level. It may notify sessions that wait for jobs, after which PostgreSQL
+refuses PREPARE TRANSACTION: "set local leasehold.notify = 'off'" keeps it silent, and polls find the job.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
 Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;
 -- end sql/functions/enqueue.sql
@@ -2851,9 +3033,7 @@ begin
     where lease.job_id = p_job_id
     returning lease.worker_id into v_worker_id;
     if found then
-      if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify('leasehold', 'cancel:' || v_worker_id);
-      end if;
+      perform leasehold._notify('cancel:' || v_worker_id);
       return 'requested';
     end if;
 
@@ -3007,183 +3187,98 @@ Returns whether it was removed. Workers that vanish are removed by prune after a
 Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/retire_worker.sql
 
--- begin sql/functions/doze.sql
-create or replace function leasehold.doze(p_queues text[])
+-- begin sql/functions/set_waiting.sql
+create or replace function leasehold.set_waiting(
+  p_queues text[],
+  p_mode text,
+  p_backend_pid integer
+)
   returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  -- What is let go of may not have been had: PostgreSQL warns of that, and it does not matter.
-  set client_min_messages = error
 as $$
 declare
-  v_bucket integer := leasehold._bucket();
   v_queue_ids integer[];
-  v_classes integer[] := array[leasehold._doze_class() + v_bucket, leasehold._doze_class()];
-  v_dozes boolean;
+  v_key integer;
+  v_held text[] := string_to_array(current_setting('leasehold.waiting', true), ':');
+  v_wanted text[] := array[]::text[];
 begin
   perform leasehold._require_list('queues', p_queues);
+  if (p_mode in ('off', 'told', 'watching')) is not true then
+    raise exception 'mode must be off, told or watching, got %', coalesce(left(p_mode, 255), 'null')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if p_backend_pid is distinct from pg_backend_pid() then
+    raise exception 'backend pid must be %, got %', pg_backend_pid(), coalesce(p_backend_pid::text, 'null')
+      using errcode = 'invalid_parameter_value',
+        hint = 'Another number means that a pooler stands in between: connect past it, or poll.';
+  end if;
 
   v_queue_ids := array(
     select queue.queue_id
     from leasehold.queue as queue
     where queue.name = any (p_queues)
       and queue.dropped_at is null
+    order by queue.queue_id
   );
-  -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
-  select bool_and(
-    pg_try_advisory_lock_shared(class, queue_id) or pg_try_advisory_lock_shared(class, queue_id)
-  ) into v_dozes
-  from unnest(v_classes) as class
-  cross join unnest(v_queue_ids) as queue_id;
-
-  if v_dozes is false then
-    perform pg_advisory_unlock_shared(class, queue_id)
-    from unnest(v_classes) as class
-    cross join unnest(v_queue_ids) as queue_id;
-    return null;
+  v_key := leasehold._waiting_key(v_queue_ids);
+  if p_mode <> 'off' and v_key is not null then
+    v_wanted := array[p_mode, v_key::text];
   end if;
-  return v_bucket;
-end;
-$$;
 
-comment on function leasehold.doze(text[]) is
-$doc$Says that this session has slots free and wants to be woken: from now on jobs that become ready in one
-of the queues are announced on the channel "leasehold", as "ready:", the queue's id, and where few jobs are
-meant another ":" and a bucket: of the sessions that doze, only those of that bucket need look.
-
-p_queues  the queues; those that do not exist are left out
-
-Returns the bucket of this session; null, having changed nothing, where somebody was in the way: try again later.
-LISTEN first, then doze, then look for jobs once more, then wait, but never without a poll: what became
-ready in a transaction that was under way is not announced. Who has no slot free any more must rise, or
-keeps the announcement from others. So does the end of the session, on which it holds two advisory locks a queue.
-Raises 22023.$doc$;
--- end sql/functions/doze.sql
-
--- begin sql/functions/rise.sql
-create or replace function leasehold.rise(
-  p_queues text[],
-  p_dozed boolean default true
-)
-  returns void
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  -- A queue that was created meanwhile is not held: PostgreSQL warns of that, and it does not matter.
-  set client_min_messages = error
-as $$
-declare
-  v_bucket integer := leasehold._bucket();
-  v_queue_ids integer[];
-begin
-  perform leasehold._require_list('queues', p_queues);
-
-  v_queue_ids := array(
-    select queue.queue_id
-    from leasehold.queue as queue
-    where queue.name = any (p_queues)
-  );
-  -- A lock that is not held is a warning in the log of the server.
-  if p_dozed then
-    perform
-      pg_advisory_unlock_shared(leasehold._doze_class(), queue_id),
-      pg_advisory_unlock_shared(leasehold._doze_class() + v_bucket, queue_id)
-    from unnest(v_queue_ids) as queue_id;
+  v_held := coalesce(v_held, '{}');
+  if v_wanted <> '{}' then
+    if v_wanted <> v_held and not leasehold._hold_waiting(p_mode, v_key) then
+      return null;
+    end if;
+    if v_key < 0 and not leasehold._share_slot(v_queue_ids, -v_key) then
+      if v_wanted <> v_held then
+        perform leasehold._let_go_of_waiting(p_mode, v_key);
+      end if;
+      return null;
+    end if;
+  end if;
+  if v_wanted <> v_held then
+    if v_held <> '{}' then
+      perform leasehold._let_go_of_waiting(v_held[1], v_held[2]::integer);
+    end if;
+    -- The session's own memory of what it holds: PostgreSQL counts locks, and warns of one that is not held.
+    perform set_config('leasehold.waiting', array_to_string(v_wanted, ':'), false);
   end if;
 
   -- What was announced to this session alone is for others now.
-  if current_setting('transaction_read_only') = 'off' then
+  if p_mode = 'off' and current_setting('transaction_read_only') = 'off' then
     perform leasehold._wake(queue_id)
     from unnest(v_queue_ids) as queue_id
     where leasehold._line(queue_id) is not null;
   end if;
+  return leasehold._bucket();
 end;
 $$;
 
-comment on function leasehold.rise(text[], boolean) is
-$doc$Says that this session has no slots free and wants no announcements any more. Ready jobs that are left are
-announced to another session.
+comment on function leasehold.set_waiting(text[], text, integer) is
+$doc$Sets how this session waits for jobs, in place of what was set before: setting the same again changes nothing.
 
-p_queues  the queues that doze was called with
-p_dozed   whether this session dozes on them; false: only announce what is ready
+p_queues       the queues it serves; those that do not exist are left out
+p_mode         told: jobs that become ready are announced to it;
+               watching: it looks for jobs every few milliseconds, and nothing is announced to anybody;
+               off: neither, and ready jobs are announced to another session
+p_backend_pid  the process id that the server told the driver when this session began
 
-Every doze takes one rise. To be called, too, when an announcement comes that nobody here can follow.
+An announcement comes on the channel "leasehold" as "ready:", the queue's id and, if few jobs are meant, ":"
+and a bucket: of the sessions that are told, only those of that bucket need look.
+Returns the bucket of this session; null, having changed nothing, if another session is in the way, or watches:
+try again later.
+LISTEN first, then set told, then look for jobs once more, then wait, but never without a poll: what became
+ready in a transaction that was under way is not announced. A session without free slots sets off, or it
+keeps announcements from others; it sets off again for each announcement that it cannot follow. After
+watching, look once more.
+A session holds two advisory locks at most, however many queues it serves, and keeps them until it ends. So a
+transaction that calls this must not be rolled back, and a pooler must not lend the session to others: the
+process id shows one.
 Raises 22023.$doc$;
--- end sql/functions/rise.sql
-
--- begin sql/functions/watch.sql
-create or replace function leasehold.watch(p_queues text[])
-  returns boolean
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_queue_id integer;
-  v_watched integer[] := array[]::integer[];
-begin
-  perform leasehold._require_list('queues', p_queues);
-
-  for v_queue_id in
-    select queue.queue_id
-    from leasehold.queue as queue
-    where queue.name = any (p_queues)
-      and queue.dropped_at is null
-  loop
-    -- An enqueue that tests the lock has it for an instant: a second try finds it free again.
-    if pg_try_advisory_lock(leasehold._watch_class(), v_queue_id)
-      or pg_try_advisory_lock(leasehold._watch_class(), v_queue_id)
-    then
-      v_watched := v_watched || v_queue_id;
-    else
-      perform pg_advisory_unlock(leasehold._watch_class(), queue_id)
-      from unnest(v_watched) as queue_id;
-      return false;
-    end if;
-  end loop;
-  return true;
-end;
-$$;
-
-comment on function leasehold.watch(text[]) is
-$doc$Says that this session looks for jobs every few milliseconds, so that nobody need be woken: where many jobs
-come one by one, announcing each costs more than looking.
-
-p_queues  the queues; those that do not exist are left out
-
-Returns whether it does: false where another session watches one of the queues, and then nothing has changed.
-Nothing is announced meanwhile, so who cannot look any more must call unwatch, and look once more. It ends with the
-session, too, on which it holds an advisory lock a queue.
-Raises 22023.$doc$;
--- end sql/functions/watch.sql
-
--- begin sql/functions/unwatch.sql
-create or replace function leasehold.unwatch(p_queues text[])
-  returns void
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  -- A queue that was created meanwhile is not held: PostgreSQL warns of that, and it does not matter.
-  set client_min_messages = error
-as $$
-begin
-  perform leasehold._require_list('queues', p_queues);
-
-  perform pg_advisory_unlock(leasehold._watch_class(), queue.queue_id)
-  from leasehold.queue as queue
-  where queue.name = any (p_queues);
-end;
-$$;
-
-comment on function leasehold.unwatch(text[]) is
-$doc$Says that this session does not look for jobs all the time any more: who dozes is woken again.
-
-p_queues  the queues that watch was called with
-
-Every watch that returned true takes one unwatch. What became ready before was announced to nobody: look once more.
-Raises 22023.$doc$;
--- end sql/functions/unwatch.sql
+-- end sql/functions/set_waiting.sql
 
 -- begin sql/functions/lease_jobs.sql
 create or replace function leasehold.lease_jobs(
@@ -3385,6 +3480,7 @@ create or replace function leasehold.heartbeat(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_called_at timestamptz := leasehold._now();
   v_answer leasehold.heartbeat_answer;
 begin
   perform leasehold._require_read_committed();
@@ -3393,10 +3489,11 @@ begin
   perform leasehold._require_documents('checkpoint', array[p_checkpoint]);
 
   loop
-    -- The row is locked before the clock is read, so a wait does not eat into the extension.
+    -- The row is locked before the clock is read, so a wait does not eat into the extension. Who called in
+    -- time is not late, however long the row was waited for.
     select
       lease.job_id,
-      case when lease.expires_at <= leasehold._now() then 'revived' else 'ok' end,
+      case when lease.expires_at <= v_called_at then 'revived' else 'ok' end,
       null::interval, lease.cancel_requested_at is not null, lease.cancel_reason
     into v_answer
     from leasehold.lease as lease
@@ -3432,8 +3529,8 @@ p_token       the token lease_jobs returned
 p_extend      new length counted from now, 1 second to 1 day; null: the length asked for at lease time
 p_checkpoint  what the next attempt is to resume from, at most 1 MiB as text; null: leave the last one
 
-Returns ok, or revived where the lease had expired and nobody had leased the job since; the span that
-remains; and whether to stop. A lease is never shortened. Past the longest runtime it is renewed for one
+Returns ok, or revived if the lease had expired before the call and nobody had leased the job since; the span
+that remains; and whether to stop. A lease is never shortened. Past the longest runtime it is renewed for one
 more lease length and no further.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
@@ -3457,6 +3554,7 @@ create or replace function leasehold.heartbeat_many(
   set enable_seqscan = off
 as $$
 declare
+  v_called_at timestamptz := leasehold._now();
   v_renewed record;
   v_held bigint[];
   v_rest_ids bigint[];
@@ -3485,7 +3583,7 @@ begin
       -- renewals: it is skipped, and answered as busy.
       select
         array_agg(held.job_id),
-        array_agg(held.job_id) filter (where held.expires_at <= leasehold._now())
+        array_agg(held.job_id) filter (where held.expires_at <= v_called_at)
       into v_locked, v_expired
       from (
         select item.job_id, item.token

@@ -59,15 +59,22 @@
 \ir internal/_settled_status.sql
 \ir internal/_settled.sql
 -- Group: internal: move jobs
-\ir internal/_doze_class.sql
-\ir internal/_watch_class.sql
+\ir internal/_waiting_class.sql
+\ir internal/_watching_class.sql
 \ir internal/_buckets.sql
 \ir internal/_bucket.sql
+\ir internal/_waiting_key.sql
+\ir internal/_slots.sql
+\ir internal/_is_held.sql
+\ir internal/_is_watched.sql
+\ir internal/_hold_waiting.sql
+\ir internal/_let_go_of_waiting.sql
+\ir internal/_share_slot.sql
 \ir internal/_enqueue_class.sql
 \ir internal/_claim_ids.sql
 \ir internal/_advance_mark.sql
 \ir internal/_line.sql
-\ir internal/_is_held.sql
+\ir internal/_notify.sql
 \ir internal/_wake.sql
 \ir internal/_deduplicate.sql
 \ir internal/_require_size.sql
@@ -98,10 +105,7 @@
 -- Group: work
 \ir functions/register_worker.sql
 \ir functions/retire_worker.sql
-\ir functions/doze.sql
-\ir functions/rise.sql
-\ir functions/watch.sql
-\ir functions/unwatch.sql
+\ir functions/set_waiting.sql
 \ir functions/lease_jobs.sql
 \ir functions/heartbeat.sql
 \ir functions/heartbeat_many.sql

@@ -179,18 +179,18 @@ select is_empty(
 select is_empty(
   $$select signature from function
     where code ~* '\m(pg_notify|notify)\M'
-      and name not in ('_wake', 'cancel')$$,
-  'only _wake and cancel notify'
+      and name <> '_notify'$$,
+  'only _notify notifies'
 );
 select is_empty(
   $$select signature from function
     where code ~* '\m_wake\M'
-      and name not in ('enqueue', '_enqueue', '_enqueue_plain', 'resume_queue', 'release_many', 'redrive', 'promote_due', 'reap_expired', 'rise')$$,
+      and name not in ('enqueue', '_enqueue', '_enqueue_plain', 'resume_queue', 'release_many', 'redrive', 'promote_due', 'reap_expired', 'set_waiting')$$,
   'heartbeat, complete and fail wake nobody (hazard N1)'
 );
 select is_empty(
   $$select signature from function
-    where code ~* '\m(pg_advisory|pg_try_advisory)' and name not in ('_wake', 'doze', 'rise', 'watch', 'unwatch', '_claim_ids')$$,
+    where code ~* '\m(pg_advisory|pg_try_advisory)' and name not in ('_hold_waiting', '_let_go_of_waiting', '_claim_ids')$$,
   'advisory locks, which anybody may take, decide about nothing but hints, and how far to look (hazard K3)'
 );
 select is_empty(

@@ -408,10 +408,7 @@ const CORPUS: readonly Corpus[] = [
     calls: {
       lease_jobs: 'select leasehold.lease_jobs($1, gen_random_uuid())',
       register_worker: 'select leasehold.register_worker(gen_random_uuid(), $1)',
-      doze: 'select leasehold.doze($1)',
-      rise: 'select leasehold.rise($1)',
-      watch: 'select leasehold.watch($1)',
-      unwatch: 'select leasehold.unwatch($1)',
+      set_waiting: `select leasehold.set_waiting($1, 'told', pg_backend_pid())`,
     },
     values: [
       [null, '22023'],
@@ -598,7 +595,6 @@ const EVERY: Readonly<Record<string, Call>> = {
   complete_many: `select leasehold.complete_many(${AB_IDS}, ${AB_TOKENS})`,
   create_queue: `select leasehold.create_queue('work')`,
   dead_letter: `select leasehold.dead_letter(${A})`,
-  doze: `select leasehold.doze(array['work'])`,
   drop_queue: `select leasehold.drop_queue('completed')`,
   enqueue: `select leasehold.enqueue('work', '1', p_dedup_key => 'k')`,
   enqueue_many: `select leasehold.enqueue_many('work', '[]')`,
@@ -621,23 +617,12 @@ const EVERY: Readonly<Record<string, Call>> = {
   release_many: `select leasehold.release_many(${AB_IDS}, ${AB_TOKENS})`,
   resume_queue: `select leasehold.resume_queue('work')`,
   retire_worker: `select leasehold.retire_worker(leasehold_test.worker_id('a'))`,
-  rise: `select leasehold.rise(array['work'])`,
-  watch: `select leasehold.watch(array['work'])`,
-  unwatch: `select leasehold.unwatch(array['work'])`,
   schema_version: 'select leasehold.schema_version()',
+  set_waiting: `select leasehold.set_waiting(array['work'], 'off', pg_backend_pid())`,
   tick: 'select leasehold.tick()',
 };
 
-const READERS = [
-  'doze',
-  'job',
-  'peek',
-  'queue_stats',
-  'rise',
-  'schema_version',
-  'unwatch',
-  'watch',
-];
+const READERS = ['job', 'peek', 'queue_stats', 'schema_version', 'set_waiting'];
 const ANY_LEVEL = [
   ...READERS,
   'create_queue',

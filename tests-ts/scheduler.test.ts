@@ -57,8 +57,8 @@ async function untilConnectionsOf(applicationName: string, count: number): Promi
   await until(async () => (await connectionsOf(applicationName)) === count);
 }
 
-/** Sessions that hold the advisory lock of those that doze on a queue, or of the one that watches it. */
-async function locks(queue: string, what: 'doze' | 'watch'): Promise<number> {
+/** Sessions that wait for a queue, and for no other, in this mode. */
+async function waiting(queue: string, mode: 'told' | 'watching'): Promise<number> {
   const { rows } = await pool.query<{ count: number }>(
     `select count(*)::int4 as count
      from pg_locks as held
@@ -67,12 +67,12 @@ async function locks(queue: string, what: 'doze' | 'watch'): Promise<number> {
        and held.database = (select oid from pg_database where datname = current_database())
        and queue.name = $1
        and case $2
-         when 'watch' then
-           held.classid::int4 = leasehold._watch_class() and held.mode = 'ExclusiveLock'
+         when 'watching' then
+           held.classid::int4 = leasehold._watching_class() and held.mode = 'ExclusiveLock'
          else
-           held.classid::int4 = leasehold._doze_class() and held.mode = 'ShareLock'
+           held.classid::int4 = leasehold._waiting_class() and held.mode = 'ShareLock'
        end`,
-    [queue, what],
+    [queue, mode],
   );
   return rows[0]?.count ?? Number.NaN;
 }
@@ -96,8 +96,8 @@ function listening(connectionString: string, queues: readonly string[]) {
   return { listener, events };
 }
 
-async function untilDozing(queue: string, sessions: number): Promise<void> {
-  await until(async () => (await locks(queue, 'doze')) === sessions);
+async function untilTold(queue: string, sessions: number): Promise<void> {
+  await until(async () => (await waiting(queue, 'told')) === sessions);
 }
 
 /** A database of an old encoding, with the schema. */
@@ -1097,7 +1097,7 @@ describe('finding jobs', () => {
       }),
     );
     for (let round = 0; round < 10; round++) {
-      await untilDozing(queue, 3);
+      await untilTold(queue, 3);
       gate = new Gate();
       await Promise.all(Array.from({ length: 3 }, () => client.enqueue(queue, round)));
       await until(() => gate.reached === 3);
@@ -1106,34 +1106,41 @@ describe('finding jobs', () => {
     }
   });
 
-  test('a watch whose answer comes after the session has risen is not kept', async () => {
+  test('a watch whose answer comes after the session has set off is not kept', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
     const { listener } = listening(proxy.url, [queue]);
-    await until(() => listener.doze());
-    const late = proxy.plant({ sql: 'watch(', at: 'before-reply', deed: { delayMs: 200 } });
-    const watching = listener.watch();
+    await until(() => listener.waiting.ask());
+    const late = proxy.plant({ sql: 'set_waiting(', at: 'before-reply', deed: { delayMs: 200 } });
+    const watching = listener.waiting.watch();
     await late.struck;
-    expect(await locks(queue, 'watch')).toBe(1);
-    listener.rise();
+    expect(await waiting(queue, 'watching')).toBe(1);
+    listener.waiting.off();
     expect(await watching).toBe(false);
-    await until(async () => (await locks(queue, 'watch')) + (await locks(queue, 'doze')) === 0);
-    expect(listener.watching).toBe(false);
+    await until(
+      async () => (await waiting(queue, 'watching')) + (await waiting(queue, 'told')) === 0,
+    );
+    expect(listener.waiting.mode).toBe('off');
   });
 
-  test('a doze whose answer comes after somebody wanted to rise is not kept', async () => {
+  test('being told is not kept if the answer comes after the session has set off', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
     const { listener } = listening(proxy.url, [queue]);
-    await until(() => listener.doze());
-    listener.rise();
-    const late = proxy.plant({ sql: 'doze(', at: 'before-reply', deed: { delayMs: 200 } });
-    const dozing = listener.doze();
+    await until(() => listener.waiting.ask());
+    listener.waiting.off();
+    const late = proxy.plant({
+      sql: 'set_waiting(',
+      nth: 2,
+      at: 'before-reply',
+      deed: { delayMs: 200 },
+    });
+    const told = listener.waiting.ask();
     await late.struck;
-    listener.rise();
-    expect(await dozing).toBe(false);
-    await until(async () => (await locks(queue, 'doze')) === 0);
-    expect(listener.dozing).toBe(false);
+    listener.waiting.off();
+    expect(await told).toBe(false);
+    await until(async () => (await waiting(queue, 'told')) === 0);
+    expect(listener.waiting.mode).toBe('off');
   });
 
   test('a session whose locks are not known any more is given up', async () => {
@@ -1141,19 +1148,19 @@ describe('finding jobs', () => {
     const { listener, events } = listening(url, [queue, null as unknown as string]);
     await until(() => events.includes('listener:connected'));
     await until(async () => {
-      await listener.doze();
+      await listener.waiting.ask();
       return events.filter((type) => type === 'listener:connected').length > 1;
     });
     // For a while it does without, rather than connect again and again.
-    expect(await listener.doze()).toBe(false);
+    expect(await listener.waiting.ask()).toBe(false);
     expect(events.filter((type) => type === 'listener:lost')).toHaveLength(1);
-    expect(await locks(queue, 'doze')).toBe(0);
+    expect(await waiting(queue, 'told')).toBe(0);
   });
 
-  test('a scheduler whose session was ended as it dozed off dozes on the next one', async () => {
+  test('a scheduler whose session was ended as it asked to be told asks on the next one', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
-    const late = proxy.plant({ sql: 'doze(', at: 'before-query', deed: { delayMs: 300 } });
+    const late = proxy.plant({ sql: 'set_waiting(', at: 'before-query', deed: { delayMs: 300 } });
     const scheduler = await startRecorded({
       connection: url,
       listenConnection: proxy.url,
@@ -1165,11 +1172,11 @@ describe('finding jobs', () => {
     const { rows } = await pool.query<{ count: number }>(
       `select count(pg_terminate_backend(pid))::int4 as count
        from pg_stat_activity
-       where datname = current_database() and query = 'select pg_notify($1, $2)'`,
+       where datname = current_database() and query = 'select pg_catalog.pg_notify($1, $2)'`,
     );
     expect(rows).toEqual([{ count: 1 }]);
     await scheduler.event('listener:lost');
-    await untilDozing(queue, 1);
+    await untilTold(queue, 1);
     await client.enqueue(queue, 1);
     await scheduler.event('job:settled');
   });
@@ -1189,7 +1196,7 @@ describe('finding jobs', () => {
     await client.enqueue(queue, 'long');
     await until(() => gate.reached === 1);
     const staying = await start();
-    await untilDozing(queue, 2);
+    await untilTold(queue, 2);
 
     const stopped = leaving.stop({ graceMs: 60_000 });
     for (let n = 0; n < 20; n++) await staying.settled(await client.enqueue(queue, 'short'));
@@ -1214,8 +1221,8 @@ describe('finding jobs', () => {
     );
     const ids: string[] = [];
     for (let burst = 0; burst < 4; burst++) {
-      await untilDozing(queue, schedulers.length);
-      await until(async () => (await locks(queue, 'watch')) === 0);
+      await untilTold(queue, schedulers.length);
+      await until(async () => (await waiting(queue, 'watching')) === 0);
       let isWatched = false;
       const producer = async (): Promise<void> => {
         while (!isWatched) {
@@ -1223,14 +1230,14 @@ describe('finding jobs', () => {
           await sleep(1);
         }
       };
-      const watching = until(async () => (await locks(queue, 'watch')) > 0).then(() => {
+      const watching = until(async () => (await waiting(queue, 'watching')) > 0).then(() => {
         isWatched = true;
       });
       await Promise.all([producer(), producer(), producer(), watching]);
     }
     await until(async () => (await client.queueStats(queue))[0]?.completed === ids.length);
-    await untilDozing(queue, schedulers.length);
-    await until(async () => (await locks(queue, 'watch')) === 0);
+    await untilTold(queue, schedulers.length);
+    await until(async () => (await waiting(queue, 'watching')) === 0);
   });
 
   test('a queue that is resumed wakes the scheduler', async () => {

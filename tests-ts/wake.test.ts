@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Client } from '../client/index.ts';
 import { createDatabase } from './support/database.ts';
 import { until } from './support/wait.ts';
+import { setWaiting } from './support/waiting.ts';
 
 describe('waking', () => {
   const database = createDatabase();
@@ -36,27 +37,27 @@ describe('waking', () => {
     return heard.splice(0).filter((payload) => payload !== 'mark');
   }
 
-  it('tells nobody where nobody dozes', async () => {
+  it('tells nobody if nobody waits', async () => {
     await new Client(enqueuer).enqueue('a', 1);
     expect(await announced()).toEqual([]);
   });
 
-  it('tells a session that dozes on the queue, until it rises', async () => {
-    await new Client(sleeper).doze(['a']);
+  it('tells a session that waits for the queue, until it does not any more', async () => {
+    await setWaiting(sleeper, ['a'], 'told');
     await new Client(enqueuer).enqueue('b', 1);
     expect(await announced()).toEqual([]);
 
     await new Client(enqueuer).enqueue('a', 1);
     expect(await announced()).toEqual([expect.stringMatching(/^ready:\d+:\d+$/)]);
 
-    await new Client(sleeper).rise(['a']);
+    await setWaiting(sleeper, ['a'], 'off');
     await new Client(enqueuer).enqueue('a', 1);
     expect(await announced()).toEqual([]);
   });
 
   it('tells one bucket of sessions of a job, and all of many', async () => {
     const others = await Promise.all(Array.from({ length: 8 }, () => connected()));
-    const buckets = await Promise.all(others.map((other) => new Client(other).doze(['a'])));
+    const buckets = await Promise.all(others.map((other) => setWaiting(other, ['a'], 'told')));
     expect(new Set(buckets).size).toBeGreaterThan(1);
 
     const told = new Set<string>();
@@ -78,53 +79,69 @@ describe('waking', () => {
   });
 
   it('tells nobody while somebody watches, and of one watcher at most', async () => {
-    const other = await connected();
-    await new Client(sleeper).doze(['a', 'b']);
-    expect(await new Client(sleeper).watch(['a'])).toBe(true);
+    const [other, third] = await Promise.all([connected(), connected()]);
+    await setWaiting(third, ['a'], 'told');
+    expect(await setWaiting(sleeper, ['a'], 'watching')).not.toBeNull();
     await new Client(enqueuer).enqueue('a', 1);
     expect(await announced()).toEqual([]);
-    await new Client(enqueuer).enqueue('b', 1);
-    expect(await announced()).toHaveLength(1);
+    expect(await setWaiting(other, ['a'], 'watching')).toBeNull();
 
-    // All of its queues or none.
-    expect(await new Client(other).watch(['b', 'a'])).toBe(false);
-    await new Client(enqueuer).enqueue('b', 1);
-    expect(await announced()).toHaveLength(1);
-
-    await new Client(sleeper).unwatch(['a']);
+    await setWaiting(sleeper, ['a'], 'told');
     await new Client(enqueuer).enqueue('a', 1);
     expect(await announced()).toHaveLength(1);
-    expect(await new Client(other).watch(['b', 'a'])).toBe(true);
-    await other.end();
-    await new Client(sleeper).rise(['a', 'b']);
+    expect(await setWaiting(other, ['a'], 'watching')).not.toBeNull();
+    await Promise.all([other.end(), third.end()]);
+    await setWaiting(sleeper, ['a'], 'off');
   });
 
-  it('tells another session of what was announced to one that rises', async () => {
+  it('tells a session of each of its queues and of no other, and watches them the same way', async () => {
+    const other = await connected();
+    await new Client(enqueuer).createQueue('c');
+    await setWaiting(sleeper, ['a', 'b'], 'told');
+    for (const queue of ['a', 'b', 'c']) {
+      await new Client(enqueuer).enqueue(queue, 1);
+      expect(await announced()).toHaveLength(queue === 'c' ? 0 : 1);
+    }
+
+    // Who watches both looks for the jobs of both, whoever waits for one of them.
+    await setWaiting(other, ['b', 'a'], 'watching');
+    await setWaiting(sleeper, ['a'], 'told');
+    await new Client(enqueuer).enqueue('a', 1);
+    expect(await announced()).toEqual([]);
+    await setWaiting(other, ['b', 'a'], 'off');
+    await announced();
+    await new Client(enqueuer).enqueue('a', 1);
+    expect(await announced()).toHaveLength(1);
+    await setWaiting(sleeper, ['a'], 'off');
+    await other.end();
+  });
+
+  it('tells another session of what was announced to one that does not wait any more', async () => {
     const full = await connected();
-    const idle = new Client(sleeper);
-    await new Client(full).doze(['a']);
+    await setWaiting(full, ['a'], 'told');
     await new Client(enqueuer).enqueue('a', 1);
     await announced();
-    const bucket = await idle.doze(['a']);
+    const bucket = await setWaiting(sleeper, ['a'], 'told');
 
-    await new Client(full).rise(['a']);
+    await setWaiting(full, ['a'], 'off');
     expect(await announced()).toEqual([expect.stringMatching(`^ready:\\d+:${bucket}$`)]);
-    await new Client(full).rise(['a']);
+    await setWaiting(full, ['a'], 'off');
     expect(await announced()).toHaveLength(1);
 
     // Nothing is left to announce.
     await enqueuer.query('truncate leasehold.ready');
-    await new Client(full).rise(['a']);
+    await setWaiting(full, ['a'], 'off');
     expect(await announced()).toEqual([]);
-    await Promise.all([idle.rise(['a']), full.end()]);
+    await setWaiting(sleeper, ['a'], 'off');
+    await full.end();
   });
 
   it('tells nothing of an enqueue that is rolled back (C91)', async () => {
-    await new Client(sleeper).doze(['a']);
+    await setWaiting(sleeper, ['a'], 'told');
     await enqueuer.query('begin');
     await new Client(enqueuer).enqueue('a', 1);
     await enqueuer.query('rollback');
     expect(await announced()).toEqual([]);
-    await new Client(sleeper).rise(['a']);
+    await setWaiting(sleeper, ['a'], 'off');
   });
 });

@@ -25,9 +25,7 @@ begin
     where lease.job_id = p_job_id
     returning lease.worker_id into v_worker_id;
     if found then
-      if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify('leasehold', 'cancel:' || v_worker_id);
-      end if;
+      perform leasehold._notify('cancel:' || v_worker_id);
       return 'requested';
     end if;
 

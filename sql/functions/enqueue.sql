@@ -21,6 +21,7 @@ declare
   v_queue_id integer;
   v_time_to_live interval;
   v_max_bytes integer;
+  v_slots bigint;
   v_now timestamptz;
   v_claimed boolean;
   v_job_id bigint;
@@ -34,15 +35,15 @@ begin
     ) = 0
   then
     perform leasehold._require_writable();
-    select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
-    into v_queue_id, v_time_to_live, v_max_bytes
+    select queue.queue_id, queue.time_to_live, queue.max_payload_bytes, queue.waiting_slots
+    into v_queue_id, v_time_to_live, v_max_bytes, v_slots
     from leasehold.queue as queue
     where queue.name = p_queue
       and queue.dropped_at is null;
     if not found then
       -- It says why not, unless somebody has created the queue just now.
-      select queue.queue_id, queue.time_to_live, queue.max_payload_bytes
-      into v_queue_id, v_time_to_live, v_max_bytes
+      select queue.queue_id, queue.time_to_live, queue.max_payload_bytes, queue.waiting_slots
+      into v_queue_id, v_time_to_live, v_max_bytes, v_slots
       from leasehold._queue(p_queue) as queue;
     end if;
     if octet_length(p_payload::text) > v_max_bytes then
@@ -61,7 +62,7 @@ begin
     values (
       v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority, not v_claimed
     );
-    perform leasehold._wake(v_queue_id);
+    perform leasehold._wake(v_queue_id, 1, v_slots);
     return v_job_id;
   end if;
 
@@ -91,6 +92,7 @@ p_max_losses    the loss that makes it dead, from 1; null: the queue's
 p_max_runtime   longest time one attempt may run, 1 second to 366 days; null: the queue's
 p_time_to_live  how long it may wait for a worker once it is due, 1 second to 3660 days; null: the queue's
 
-Returns the job id. Works at every isolation level.
+Returns the job id. Works at every isolation level. It may notify sessions that wait for jobs, after which PostgreSQL
+refuses PREPARE TRANSACTION: "set local leasehold.notify = 'off'" keeps it silent, and polls find the job.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
 Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;

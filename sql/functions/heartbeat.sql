@@ -10,6 +10,7 @@ create or replace function leasehold.heartbeat(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_called_at timestamptz := leasehold._now();
   v_answer leasehold.heartbeat_answer;
 begin
   perform leasehold._require_read_committed();
@@ -18,10 +19,11 @@ begin
   perform leasehold._require_documents('checkpoint', array[p_checkpoint]);
 
   loop
-    -- The row is locked before the clock is read, so a wait does not eat into the extension.
+    -- The row is locked before the clock is read, so a wait does not eat into the extension. Who called in
+    -- time is not late, however long the row was waited for.
     select
       lease.job_id,
-      case when lease.expires_at <= leasehold._now() then 'revived' else 'ok' end,
+      case when lease.expires_at <= v_called_at then 'revived' else 'ok' end,
       null::interval, lease.cancel_requested_at is not null, lease.cancel_reason
     into v_answer
     from leasehold.lease as lease
@@ -57,8 +59,8 @@ p_token       the token lease_jobs returned
 p_extend      new length counted from now, 1 second to 1 day; null: the length asked for at lease time
 p_checkpoint  what the next attempt is to resume from, at most 1 MiB as text; null: leave the last one
 
-Returns ok, or revived where the lease had expired and nobody had leased the job since; the span that
-remains; and whether to stop. A lease is never shortened. Past the longest runtime it is renewed for one
+Returns ok, or revived if the lease had expired before the call and nobody had leased the job since; the span
+that remains; and whether to stop. A lease is never shortened. Past the longest runtime it is renewed for one
 more lease length and no further.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.

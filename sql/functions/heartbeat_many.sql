@@ -14,6 +14,7 @@ create or replace function leasehold.heartbeat_many(
   set enable_seqscan = off
 as $$
 declare
+  v_called_at timestamptz := leasehold._now();
   v_renewed record;
   v_held bigint[];
   v_rest_ids bigint[];
@@ -42,7 +43,7 @@ begin
       -- renewals: it is skipped, and answered as busy.
       select
         array_agg(held.job_id),
-        array_agg(held.job_id) filter (where held.expires_at <= leasehold._now())
+        array_agg(held.job_id) filter (where held.expires_at <= v_called_at)
       into v_locked, v_expired
       from (
         select item.job_id, item.token

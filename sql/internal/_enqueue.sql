@@ -106,7 +106,7 @@ begin
 
   get diagnostics v_ready = row_count;
   if v_ready > 0 then
-    perform leasehold._wake(v_queue.queue_id, v_ready);
+    perform leasehold._wake(v_queue.queue_id, v_ready, v_queue.waiting_slots);
   end if;
   return v_job_ids;
 end;

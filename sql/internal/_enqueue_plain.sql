@@ -42,7 +42,7 @@ begin
   )
   select array_agg(item.job_id) into v_job_ids from item;
 
-  perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids));
+  perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids), v_queue.waiting_slots);
   return v_job_ids;
 end;
 $$;

@@ -11,6 +11,7 @@ create table leasehold.queue (
   keep_completed interval not null default interval '24 hours',
   keep_dead interval not null default interval '720 hours',
   max_payload_bytes integer not null default 1048576,
+  waiting_slots bigint not null default 0,
   paused_at timestamptz,
   dropped_at timestamptz,
   created_at timestamptz not null default pg_catalog.clock_timestamp(),
@@ -32,6 +33,8 @@ comment on column leasehold.queue.max_runtime is 'longest time one attempt may r
 comment on column leasehold.queue.time_to_live is 'how long a due job may wait for a worker; null: for ever';
 comment on column leasehold.queue.keep_completed is 'how long completed and cancelled jobs are kept; zero: not at all';
 comment on column leasehold.queue.keep_dead is 'how long dead jobs are kept; zero: not at all';
+comment on column leasehold.queue.waiting_slots is
+  'bits 1 to 62: in which slots sessions that serve several queues wait for this one, or once did';
 comment on column leasehold.queue.paused_at is 'while set, nothing of this queue is leased; running jobs go on';
 comment on column leasehold.queue.dropped_at is
   'set by drop_queue. The row stays, so that finished jobs keep their queue''s name and a racing enqueue finds its end in prune';

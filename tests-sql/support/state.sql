@@ -138,7 +138,7 @@ create function leasehold_test.record_wakes()
   language plpgsql
 as $$
 begin
-  create or replace function leasehold._wake(p_queue_id integer, p_jobs bigint default 1)
+  create or replace function leasehold._wake(p_queue_id integer, p_jobs bigint default 1, p_slots bigint default null)
     returns void
     language sql
     as 'insert into leasehold_test.woken values ($1)';

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { describe, expect } from 'vitest';
 import { type Scenario, scenario } from '../support/scenario.ts';
 import { until, untilBlocked } from '../support/wait.ts';
+import { setWaiting } from '../support/waiting.ts';
 
 const WORKER = '33333333-3333-4333-8333-333333333333';
 /** What a bound of a scenario may be exceeded by on a machine that is busy with other things. */
@@ -64,7 +65,7 @@ describe.concurrent('enqueue, schedule and time to live', () => {
     const heard: (string | undefined)[] = [];
     sleeper.on('notification', (message) => heard.push(message.payload));
     await sleeper.query('listen leasehold');
-    await s.client.using(sleeper).doze(['work']);
+    await setWaiting(sleeper, ['work'], 'told');
 
     const producer = await connected(s);
     await producer.query('begin');

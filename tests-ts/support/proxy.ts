@@ -459,7 +459,7 @@ const READY = 0x5a;
 const NOTIFICATION = 0x41;
 
 /** Cuts a stream into messages of the protocol. The first of a client has no type, so begins with 0. */
-class Frames {
+export class Frames {
   #buffer: Buffer = Buffer.alloc(0);
   #typed: boolean;
   readonly #onMessage: (message: Buffer) => void;
