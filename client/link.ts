@@ -5,12 +5,15 @@ import type { Queryable } from './client.ts';
 import { backoffMs } from './clock.ts';
 import { isOfServer, LeaseholdError, SQLSTATES, sqlstateOf } from './errors.ts';
 
+/** Longest time the first attempt to connect may take. */
+const CONNECT_MS = 2000;
+
 export interface LinkOptions {
   readonly connection: pg.ClientConfig;
-  /** Longest time one call may take, connecting included; and one attempt to connect. */
+  /** Longest time one call may take, connecting included; and one attempt to connect, the first 2 s at most. */
   readonly deadlineMs: number;
   /**
-   * Where that ends: it doubles with every call in a row, or attempt, that took too long. Else a busy server
+   * Where both end: each doubles with every call in a row, or attempt, that took too long. Else a busy server
    * would be asked for ever new connections, each slow to answer at first, and never be heard in time.
    * @default deadlineMs
    */
@@ -211,7 +214,7 @@ export class Link implements Queryable {
     if (this.#closing.signal.aborted) throw stopped();
 
     const { connection: config, deadlineMs, maxDeadlineMs = deadlineMs } = this.#options;
-    const ms = Math.min(deadlineMs * 2 ** this.#failures, maxDeadlineMs);
+    const ms = Math.min(Math.min(deadlineMs, CONNECT_MS) * 2 ** this.#failures, maxDeadlineMs);
     const connection = new Connection(
       { ...config, pipeline: this.#options.pipelined === true },
       ms,

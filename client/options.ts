@@ -63,6 +63,8 @@ export interface SchedulerOptions<Q extends QueueTypes> {
    * a third of what is left until renewDeadlineMs, so that two more fit. @default leaseMs, at most 10_000
    */
   readonly callTimeoutMs?: number;
+  /** Longest time start() tries to reach the database before it rejects; Infinity: for ever. @default Infinity */
+  readonly startTimeoutMs?: number;
   /** Whether stop() releases jobs whose handlers ignore their signal, so that they may run twice. @default false */
   readonly releaseStuck?: boolean;
   /** Worker threads, for handlers that are modules. @default as many as concurrency */
@@ -82,6 +84,7 @@ export const DEFAULTS = {
   graceMs: 30_000,
   maxHeartbeatMs: 60_000,
   maxCallTimeoutMs: 10_000,
+  startTimeoutMs: Infinity,
 } as const;
 
 /** The spans and numbers of a scheduler, checked, with every default filled in. */
@@ -96,6 +99,7 @@ export interface Timing {
   readonly checkpointMs: number;
   readonly cancelGraceMs: number;
   readonly callTimeoutMs: number;
+  readonly startTimeoutMs: number;
 }
 
 /** Throws `invalid_argument` where the lengths leave no room for two lost heartbeats. */
@@ -154,7 +158,67 @@ export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Ti
       50,
       3_600_000,
     ),
+    startTimeoutMs: within(
+      'startTimeoutMs',
+      options.startTimeoutMs ?? DEFAULTS.startTimeoutMs,
+      1,
+      Infinity,
+    ),
   };
+}
+
+/** Throws `invalid_argument` for what cannot be a connection: an unset variable, or a pool, say. */
+export function connectionOf(name: string, connection: unknown): string | pg.ClientConfig {
+  if (typeof connection === 'string') return connection;
+  if (isObject(connection) && !(connection instanceof URL) && !('query' in connection)) {
+    return connection;
+  }
+  const hint =
+    isObject(connection) && 'query' in connection
+      ? 'A scheduler opens connections of its own: pass what the pool was made with.'
+      : undefined;
+  throw invalid(
+    `${name} must be a connection string or the options of a pg client, got ${shown(connection)}`,
+    hint,
+  );
+}
+
+/** A handler as given, of one of the forms that {@link HandlerOf} names. */
+export type GivenHandler =
+  | Handler
+  | ({ readonly handler: Handler } & QueueSchemas)
+  | ({ readonly module: URL } & QueueSchemas);
+
+/** Throws `invalid_argument` for what cannot be a handler. */
+export function handlersOf(handlers: unknown): [queue: string, handler: GivenHandler][] {
+  if (!isObject(handlers)) throw invalid(`handlers must be an object, got ${shown(handlers)}`);
+  const given = Object.entries(handlers).filter(([, handler]) => handler !== undefined);
+  for (const [queue, handler] of given) {
+    if (typeof handler === 'function') continue;
+    const { handler: run, module }: { handler?: unknown; module?: unknown } = Object(handler);
+    if (isObject(handler) && (module instanceof URL || typeof run === 'function')) continue;
+    throw invalid(
+      `the handler of queue "${queue}" must be a function, { handler: function } or { module: URL }, got ${shown(handler)}`,
+      module === undefined
+        ? undefined
+        : "Name the module from where it is: { module: new URL('./render.js', import.meta.url) }.",
+    );
+  }
+  if (given.length === 0) throw invalid('there must be a handler for at least one queue');
+  return given as [string, GivenHandler][];
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What a value is, without what is in it: a connection has a password. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'an array';
+  if (!isObject(value)) return typeof value === 'string' ? 'a string' : String(value);
+  const names = Object.keys(value).slice(0, 5).join(', ');
+  const { constructor: made } = value;
+  return made === undefined || made === Object ? `{ ${names} }` : `an object of class ${made.name}`;
 }
 
 function within(name: string, value: number, min: number, max: number): number {
@@ -169,6 +233,6 @@ function whole(name: string, value: number, min: number, max: number): number {
   return within(name, value, min, max);
 }
 
-function invalid(message: string): LeaseholdError {
-  return new LeaseholdError('invalid_argument', message);
+function invalid(message: string, hint?: string): LeaseholdError {
+  return new LeaseholdError('invalid_argument', message, { hint });
 }

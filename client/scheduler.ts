@@ -11,7 +11,14 @@ import { Invocations } from './invocations.ts';
 import { leaseUnparsed } from './leasing.ts';
 import { Link, Pace } from './link.ts';
 import { Listener } from './listener.ts';
-import { DEFAULTS, type SchedulerOptions, type Timing, timingOf } from './options.ts';
+import {
+  connectionOf,
+  DEFAULTS,
+  handlersOf,
+  type SchedulerOptions,
+  type Timing,
+  timingOf,
+} from './options.ts';
 import type { UnparsedJob } from './rows.ts';
 import { FunctionRunner, type Runner } from './runner.ts';
 import { reference } from './running.ts';
@@ -155,26 +162,23 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   #runs = false;
   #stopped: Promise<StopResult> | undefined;
 
-  /** Throws `invalid_argument` for lengths that leave no room for two lost heartbeats. */
+  /**
+   * Throws `invalid_argument` for lengths that leave no room for two lost heartbeats, and for what can be
+   * neither a connection nor a handler.
+   */
   constructor(options: SchedulerOptions<Q>) {
     this.#options = options;
     this.#timing = timingOf(options);
     const { concurrency, callTimeoutMs: connectTimeoutMs } = this.#timing;
     this.#transactions = new Transactions({
-      connection: configOf(options.connection),
+      connection: configOf('connection', options.connection),
       max: Math.min(concurrency, MAX_TRANSACTIONS),
       connectTimeoutMs,
     });
     this.#runners = runnersOf(options, concurrency, this.#transactions);
     this.#queues = [...this.#runners.keys()];
-    if (this.#queues.length === 0) {
-      throw new LeaseholdError(
-        'invalid_argument',
-        'there must be a handler for at least one queue',
-      );
-    }
 
-    const connection = configOf(options.connection);
+    const connection = configOf('connection', options.connection);
     const { callTimeoutMs: deadlineMs, heartbeatMs, renewDeadlineMs } = this.#timing;
     const { checkpointMs, probeMs } = this.#timing;
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
@@ -231,7 +235,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       options.listenConnection === false
         ? undefined
         : new Listener({
-            connection: configOf(options.listenConnection ?? options.connection),
+            connection: configOf(
+              'listenConnection',
+              options.listenConnection ?? options.connection,
+            ),
             workerId: this.workerId,
             queues: this.#queues,
             probeMs,
@@ -262,30 +269,46 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 
   /**
-   * Begins to work; resolves once the database has been reached, however long that takes. Rejects,
-   * having begun nothing, if the schema is missing or unknown, or if none of the queues exists. One that
-   * is missing beside others is named by an event, and served once it is there.
+   * Begins to work; resolves once the database has been reached, however long that takes unless
+   * `startTimeoutMs` says. What it waits for is an event after each attempt, the first one soon. Rejects,
+   * having begun nothing, after that time, if the schema is missing or unknown, or if none of the queues
+   * exists. One that is missing beside others is named by an event, and served once it is there.
    */
   async start(): Promise<void> {
     if (this.#loop !== undefined || this.#stopping.signal.aborted) {
       throw new LeaseholdError('invalid_argument', 'a scheduler starts once');
     }
     const checked = new Client(this.#workLink);
+    let failure: unknown;
     const began = this.#untilAnswered('start', async () => {
-      await checked.checkSchema();
-      await this.#register();
-      // Asked for by name, the first of them says so.
-      if (this.#queueIds.size === 0) await this.#client.peek(this.#queues[0] ?? '', { limit: 1 });
+      try {
+        await checked.checkSchema();
+        await this.#register();
+        // Asked for by name, the first of them says so.
+        if (this.#queueIds.size === 0) await this.#client.peek(this.#queues[0] ?? '', { limit: 1 });
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
       return true;
     });
     this.#loop = began.then(
       (answered) => (answered ? this.#run() : undefined),
       () => undefined,
     );
-    await began.catch(async (error: unknown) => {
+    const { startTimeoutMs } = this.#timing;
+    try {
+      if ((await within(began.then(Boolean), startTimeoutMs)) === undefined) {
+        throw new LeaseholdError(
+          'deadline_exceeded',
+          `the database could not be reached within ${startTimeoutMs} ms`,
+          { cause: failure },
+        );
+      }
+    } catch (error) {
       await this.stop({ graceMs: 0 });
       throw error;
-    });
+    }
   }
 
   /**
@@ -608,18 +631,19 @@ function runnersOf<Q extends QueueTypes>(
 ): ReadonlyMap<string, Runner> {
   const threads = new Threads({ max: concurrency, ...options.threads }, transactions.options);
   const runners = new Map<string, Runner>();
-  for (const [queue, given] of Object.entries(options.handlers as AnyHandlers)) {
-    if (given === undefined) continue;
+  for (const [queue, given] of handlersOf(options.handlers)) {
+    const module = 'module' in given ? given.module : undefined;
     if (typeof given === 'function') runners.set(queue, new FunctionRunner(given, transactions));
-    else if ('module' in given) runners.set(queue, new ThreadRunner(given.module, threads, given));
-    else runners.set(queue, new FunctionRunner(given.handler, transactions, given));
+    else if (module) runners.set(queue, new ThreadRunner(module, threads, given));
+    else if ('handler' in given) {
+      runners.set(queue, new FunctionRunner(given.handler, transactions, given));
+    }
   }
   return runners;
 }
 
-type AnyHandlers = NonNullable<SchedulerOptions<AnyQueues>['handlers']>;
-
-function configOf(connection: string | pg.ClientConfig): pg.ClientConfig {
+function configOf(name: string, given: unknown): pg.ClientConfig {
+  const connection = connectionOf(name, given);
   const config = typeof connection === 'string' ? { connectionString: connection } : connection;
   return { application_name: 'leasehold', ...config };
 }

@@ -196,8 +196,9 @@ export class Settler {
       try {
         return await call();
       } catch (error) {
-        if (!isPassing(error)) throw error;
+        // Its connection was closed: stop() names what was not delivered.
         if (this.#closing.signal.aborted) break;
+        if (!isPassing(error)) throw error;
         this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
         await this.#sleep(backoffMs(tries));
       }

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
-import { Client, type Context, type StopResult } from '../../client/index.ts';
+import { Client, type Context, Scheduler, type StopResult } from '../../client/index.ts';
 import { createDatabase, createServer } from '../support/database.ts';
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
 import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
@@ -154,6 +154,7 @@ describe.concurrent('side by side', () => {
     const scheduler = await startRecorded(
       {
         connection: url,
+        leaseMs: 1500,
         handlers: {
           [queue]: async (_, { signal }) => {
             signal.addEventListener('abort', () => {
@@ -168,10 +169,14 @@ describe.concurrent('side by side', () => {
     const id = await client.enqueue(queue, {});
     await until(() => gate.reached === 1);
     const stop = scheduler.stop({ graceMs: Number.POSITIVE_INFINITY });
-    // Meanwhile its lease is renewed, so timers do fire.
-    const { heartbeatAgeMs = 0 } = await client.job(id);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect((await client.job(id)).heartbeatAgeMs).toBeGreaterThan(heartbeatAgeMs);
+    // Meanwhile its lease is renewed: timers do fire, and the handler holds it for longer than it is.
+    let ageMs = 0;
+    for (let renewals = 0; renewals < 3; ) {
+      const { heartbeatAgeMs = 0 } = await client.job(id);
+      if (heartbeatAgeMs < ageMs) renewals++;
+      ageMs = heartbeatAgeMs;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     gate.open();
     expect(await stop).toEqual({ stuck: [], undelivered: [] });
     expect(signalled).toBe(false);
@@ -281,6 +286,49 @@ describe.concurrent('side by side', () => {
       stuck: [],
       undelivered: [{ jobId, queue, attempt: 1, outcome: 'release' }],
     });
+  });
+
+  test('S34 a start that nothing answers says so after its first attempt, and gives up in time', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const proxy = await proxied(whenOver);
+    proxy.blackHole();
+    const scheduler = new RecordedScheduler(
+      {
+        connection: proxy.url,
+        startTimeoutMs: 4500,
+        handlers: { [await createQueue()]: () => 'done' },
+      },
+      whenOver,
+    );
+    const beganAt = performance.now();
+    const started = scheduler.start();
+    const refused = expect(started).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+      message: expect.stringContaining('4500 ms'),
+      cause: expect.any(Error),
+    });
+    expect(await scheduler.event('call:failed')).toMatchObject({ call: 'start' });
+    expect(performance.now() - beganAt).toBeLessThan(4500);
+    await refused;
+    expect(performance.now() - beganAt).toBeLessThan(4500 + BOUND_MS);
+    expect(scheduler.eventsOf('worker:started')).toEqual([]);
+    proxy.heal();
+    await expect(scheduler.start()).rejects.toMatchObject({ code: 'invalid_argument' });
+  });
+
+  test('S34 a start that the database answers in time goes on for longer than its limit', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const queue = await createQueue();
+    const scheduler = await startRecorded(
+      { connection: url, startTimeoutMs: 4000, pollMs: 50, handlers: { [queue]: () => 'done' } },
+      whenOver,
+    );
+    const beganAt = performance.now();
+    await until(() => performance.now() - beganAt > 4100);
+    await scheduler.settled(await client.enqueue(queue, {}));
+    expect(scheduler.eventsOf('worker:stopped')).toEqual([]);
   });
 
   test('S05 stop is over in time during a start that nothing answers', async ({
@@ -428,5 +476,79 @@ describe('S14 the connection', () => {
     // The first attempt of each connection is made at once, and heartbeats need not wait for the others.
     const seconds = (performance.now() - beganAt) / 1000;
     expect(proxy.connected - before).toBeLessThanOrEqual(5 + 2 * seconds);
+  });
+});
+
+describe('S34 a scheduler is refused', () => {
+  const make = (options: object) => () =>
+    new Scheduler({ connection: url, handlers: { q: () => 'done' }, ...options });
+
+  test.each([
+    ['undefined', undefined],
+    ['null', null],
+    ['a number', 5432],
+    ['a pool', pool],
+    ['a client', new pg.Client()],
+    ['a URL object', new URL('postgres://127.0.0.1/postgres')],
+    ['false', false],
+    ['an array', []],
+  ])('S34 whose connection is %s', (_, connection) => {
+    expect(make({ connection })).toThrow(
+      expect.objectContaining({
+        code: 'invalid_argument',
+        message: expect.stringContaining('connection must be'),
+      }),
+    );
+  });
+
+  test('S34 that is to listen over a pool', () => {
+    expect(make({ listenConnection: pool })).toThrow(
+      expect.objectContaining({ message: expect.stringContaining('listenConnection must be') }),
+    );
+  });
+
+  test.each([
+    ['an empty object', {}],
+    ['null', null],
+    ['a path', './render.js'],
+    ['a module that is a path', { module: './render.js' }],
+    ['a module that is nothing', { module: undefined }],
+    ['a handler that is no function', { handler: 'render' }],
+    ['an array', [() => 'done']],
+  ])('S34 whose handler is %s', (_, handler) => {
+    expect(make({ handlers: { render: handler } })).toThrow(
+      expect.objectContaining({
+        code: 'invalid_argument',
+        message: expect.stringContaining('queue "render"'),
+      }),
+    );
+  });
+
+  test('S34 that has no handlers, or a limit of no length for its start', () => {
+    for (const options of [
+      { handlers: undefined },
+      { handlers: null },
+      { handlers: [] },
+      { startTimeoutMs: Number.NaN },
+      { startTimeoutMs: 0 },
+    ]) {
+      expect(make(options)).toThrow(expect.objectContaining({ code: 'invalid_argument' }));
+    }
+  });
+
+  test('S34 but not what names a connection or a handler', () => {
+    for (const options of [
+      { connection: { host: '127.0.0.1' } },
+      { connection: {} },
+      { startTimeoutMs: Infinity },
+      { handlers: { q: { handler: () => 'done' } } },
+      { handlers: { q: { handler: () => 'done', module: undefined } } },
+      { handlers: { q: { module: new URL('file:///render.js') } } },
+      { handlers: { q: () => 'done', other: undefined } },
+      { listenConnection: false },
+      { listenConnection: undefined },
+    ]) {
+      expect(make(options)).not.toThrow();
+    }
   });
 });
