@@ -1,7 +1,24 @@
-import { fromDriver, schemaUnknown } from './errors.ts';
-import { toJson, toText } from './json.ts';
+import { fromDriver, LeaseholdError, schemaUnknown } from './errors.ts';
+import { payloadJson, toJson, toText } from './json.ts';
 import * as rows from './rows.ts';
 import { type QueueSchemas, validate } from './standard-schema.ts';
+import {
+  array,
+  arrayOf,
+  bigint,
+  boolean,
+  documentArray,
+  documents,
+  instant,
+  integer,
+  interval,
+  jsonb,
+  type Parameter,
+  sayable,
+  span,
+  text,
+  uuid,
+} from './statement.ts';
 import type {
   AnyQueues,
   EnqueueOptions,
@@ -135,6 +152,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   // Queues
 
   async createQueue(queue: QueueName<Q>, settings: QueueSettings = {}): Promise<void> {
+    refuseUnknown('setting', settings, SETTINGS);
     await this.#call(
       `select leasehold.create_queue(
         p_queue => ${text(1)}, p_lease => ${interval(2)}, p_max_failures => ${integer(3)},
@@ -197,24 +215,12 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   ): Promise<string> {
     const valid = await validate(this.#options.schemas?.[queue]?.payload, 'payload', payload);
     // What is not given does not travel: each parameter costs the database some microseconds.
-    const { headers } = options;
-    const given = (
-      [
-        ['p_queue', text, queue],
-        ['p_payload', jsonb, toJson(valid)],
-        ['p_priority', integer, options.priority],
-        ['p_run_at', instant, options.runAt],
-        ['p_delay', interval, span(options.delayMs)],
-        ['p_dedup_key', text, options.dedupKey],
-        ['p_dedup_window', interval, span(options.dedupWindowMs)],
-        ['p_headers', jsonb, headers === undefined ? undefined : toJson(headers)],
-        ['p_max_failures', integer, options.maxFailures],
-        ['p_max_losses', integer, options.maxLosses],
-        ['p_max_runtime', interval, span(options.maxRuntimeMs)],
-        ['p_time_to_live', interval, span(options.timeToLiveMs)],
-      ] as const
-    ).filter(([, , value]) => value !== undefined);
-    const parameters = given.map(([name, type], index) => `${name} => ${type(index + 1)}`);
+    const given = [
+      ['queue', text, queue],
+      ['payload', jsonb, payloadJson(valid)],
+      ...optionsOf(options),
+    ] as const;
+    const parameters = given.map(([name, type], index) => `p_${name} => ${type(index + 1)}`);
     const [row] = await this.#call(
       `select leasehold.enqueue(${parameters.join(', ')})::pg_catalog.text as job_id`,
       given.map(([, , value]) => value),
@@ -229,23 +235,17 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   ): Promise<string[]> {
     const schema = this.#options.schemas?.[queue]?.payload;
     const arePlain = schema === undefined && jobs.every(isPlain);
-    const items: unknown[] = [];
+    const items: string[] = [];
     if (!arePlain) {
       for (const job of jobs) {
-        const payload = schema ? await validate(schema, 'payload', job.payload) : job.payload;
-        items.push({
-          payload: payload ?? null,
-          headers: job.headers,
-          priority: job.priority,
-          run_at: job.runAt,
-          delay: span(job.delayMs),
-          dedup_key: job.dedupKey,
-          dedup_window: span(job.dedupWindowMs),
-          max_failures: job.maxFailures,
-          max_losses: job.maxLosses,
-          max_runtime: span(job.maxRuntimeMs),
-          time_to_live: span(job.timeToLiveMs),
-        });
+        if (typeof job !== 'object' || job === null) throw invalid('every job must be an object');
+        const { payload, ...options } = job;
+        const valid = schema ? await validate(schema, 'payload', payload) : payload;
+        const members = optionsOf(options).map(
+          // As text, which enqueue is given as well: JSON has no word for what is not a number.
+          ([name, type, value]) => `,"${name}":${type === jsonb ? value : JSON.stringify(value)}`,
+        );
+        items.push(`{"payload":${payloadJson(valid)}${members.join('')}}`);
       }
     }
     // Text, since an array is parsed character by character.
@@ -253,7 +253,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
       `select pg_catalog.array_to_string(
         leasehold.enqueue_many(${text(1)}, ${jsonb(2)}), ','
       ) as job_ids`,
-      [queue, toJson(arePlain ? jobs : items)],
+      [queue, arePlain ? payloadJson(jobs) : `[${items.join()}]`],
     );
     return row?.job_ids ? String(row.job_ids).split(',') : [];
   }
@@ -554,16 +554,66 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   }
 }
 
-/** @internal A span as PostgreSQL reads it. What is no number goes as it is, for SQL to refuse it. */
-export function span(milliseconds: number): string;
-export function span(milliseconds: number | undefined): string | undefined;
-export function span(milliseconds: number | undefined): string | undefined {
-  return milliseconds === undefined ? undefined : `${milliseconds} milliseconds`;
+/** What SQL calls the options of a job, and how each is said. */
+const OPTIONS: {
+  readonly [K in keyof EnqueueOptions]-?: readonly [
+    name: string,
+    type: (nth: number) => string,
+    say: (value: NonNullable<EnqueueOptions[K]>) => Parameter,
+  ];
+} = {
+  priority: ['priority', integer, Number],
+  runAt: ['run_at', instant, (runAt) => runAt],
+  delayMs: ['delay', interval, span],
+  dedupKey: ['dedup_key', text, (key) => key],
+  dedupWindowMs: ['dedup_window', interval, span],
+  headers: ['headers', jsonb, payloadJson],
+  maxFailures: ['max_failures', integer, Number],
+  maxLosses: ['max_losses', integer, Number],
+  maxRuntimeMs: ['max_runtime', interval, span],
+  timeToLiveMs: ['time_to_live', interval, span],
+};
+
+const SETTINGS: { readonly [K in keyof QueueSettings]-?: true } = {
+  leaseMs: true,
+  maxFailures: true,
+  maxLosses: true,
+  backoffBaseMs: true,
+  backoffMaxMs: true,
+  maxRuntimeMs: true,
+  timeToLiveMs: true,
+  keepCompletedMs: true,
+  keepDeadMs: true,
+  maxPayloadBytes: true,
+};
+
+/** A word that nobody knows is a slip of the pen: with the default instead, the job would run as nobody meant. */
+function refuseUnknown(what: string, given: object, known: object): void {
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(known, name)) {
+      throw invalid(`there is no ${what} "${name}"; there are ${Object.keys(known).join(', ')}`);
+    }
+  }
+}
+
+/** The options that are given, each as SQL calls it. Which values they may have is for SQL to judge. */
+function optionsOf(options: EnqueueOptions): [string, (nth: number) => string, string | null][] {
+  refuseUnknown('option', options, OPTIONS);
+  return (Object.keys(options) as (keyof EnqueueOptions)[])
+    .filter((key) => options[key] !== undefined && options[key] !== null)
+    .map((key) => {
+      const [name, type, say] = OPTIONS[key];
+      return [name, type, sayable((say as (value: unknown) => Parameter)(options[key]))];
+    });
+}
+
+function invalid(message: string): LeaseholdError {
+  return new LeaseholdError('invalid_argument', message);
 }
 
 /** Whether a job is an object of nothing but its payload, as most are: it is JSON as it stands. */
 function isPlain(job: NewJob<unknown>): boolean {
-  if (job.payload === undefined || Object.getPrototypeOf(job) !== Object.prototype) return false;
+  if (job?.payload === undefined || Object.getPrototypeOf(job) !== Object.prototype) return false;
   for (const key in job) if (key !== 'payload') return false;
   return true;
 }
@@ -572,56 +622,7 @@ function document(value: unknown): string | null {
   return value === undefined ? null : toJson(value);
 }
 
-/** Documents that may be absent, in one: each in an array of its own, which is empty where there is none. */
-function documents(values: readonly unknown[]): string {
-  return `[${values.map((value) => (value === undefined ? '[]' : `[${toJson(value)}]`)).join()}]`;
-}
-
 /** Ids and tokens as the two arrays that every batch function takes. */
 function columns(leases: readonly Lease[]): [string, string] {
   return [arrayOf(leases.map(({ jobId }) => jobId)), arrayOf(leases.map(({ token }) => token))];
 }
-
-/** An array as text: the driver's way differs from one to the next. */
-export function arrayOf(members: readonly string[]): string {
-  // Quoting takes longer than all the rest, and ids and uuids need none.
-  const quoted = members.every((member) => PLAIN.test(member)) ? members : members.map(quote);
-  return `{${quoted.join()}}`;
-}
-
-function quote(member: unknown): string {
-  return typeof member === 'string'
-    ? `"${member.replace(/[\\"]/g, '\\$&')}"`
-    : String(member ?? null);
-}
-
-/** What a member of an array may be as it stands: ids and uuids are, "null" and what has a comma are not. */
-const PLAIN = /^[0-9a-f-]+$/i;
-
-/** What a call is given; every driver is told text, or null. */
-type Parameter = string | number | boolean | Date | null | undefined;
-
-function sayable(value: Parameter): string | null {
-  if (value === null || value === undefined) return null;
-  return value instanceof Date ? value.toISOString() : String(value);
-}
-
-/*
- * A parameter of a statement, as text that PostgreSQL makes what the function takes: drivers differ in what
- * they make of a JSON, an array or a span. Names are complete, since a session's search_path may begin elsewhere.
- */
-const text = (nth: number): string => `$${nth}::pg_catalog.text`;
-const integer = (nth: number): string => `${text(nth)}::integer`;
-const bigint = (nth: number): string => `${text(nth)}::bigint`;
-const boolean = (nth: number): string => `${text(nth)}::boolean`;
-const interval = (nth: number): string => `${text(nth)}::interval`;
-const instant = (nth: number): string => `${text(nth)}::timestamp with time zone`;
-const uuid = (nth: number): string => `${text(nth)}::pg_catalog.uuid`;
-const jsonb = (nth: number): string => `${text(nth)}::pg_catalog.jsonb`;
-const array = (type: string, nth: number): string => `${text(nth)}::${type}[]`;
-/** What {@link documents} says. */
-const documentArray = (nth: number): string =>
-  `case when ${text(nth)} is not null then array(
-     select pg_catalog.jsonb_array_element(item, 0)
-     from pg_catalog.jsonb_array_elements(${jsonb(nth)}) as item
-   ) end`;

@@ -69,7 +69,12 @@ const MIGRATE_HINT = 'Run "npx leasehold migrate" against this database, with it
 /** Turns a driver's error into ours where it is one of leasehold's, and passes any other through. */
 export function fromDriver(error: unknown): unknown {
   const sqlstate = sqlstateOf(error);
-  const code = sqlstate === undefined ? undefined : CODES.get(sqlstate);
+  const code =
+    sqlstate === undefined
+      ? undefined
+      : (CODES.get(sqlstate) ??
+        // An id that is no number, say, found by a cast before the function could judge it.
+        (ITEM_CLASSES.has(sqlstate.slice(0, 2)) ? 'invalid_argument' : undefined));
   if (sqlstate === undefined || code === undefined) return error;
 
   const { message, hint } = error as { message: string; hint?: string };
@@ -115,6 +120,7 @@ export function namesItem(error: unknown): boolean {
   if (state === SQLSTATES.payload_too_large) return true;
   if (state !== undefined) return ITEM_CLASSES.has(state.slice(0, 2));
   // Without a SQLSTATE: the value could not be made text, and was never sent.
+  if (error instanceof LeaseholdError) return error.code === 'invalid_argument';
   return error instanceof TypeError || error instanceof RangeError;
 }
 

@@ -33,19 +33,51 @@ export function toJson(value: unknown): string {
   return value instanceof JsonText ? value.text : (JSON.stringify(value) ?? 'null');
 }
 
+/** A payload or headers as JSON text. Throws `invalid_argument` for what JSON has no word for, or silently makes null. */
+export function payloadJson(value: unknown): string {
+  const text = madeJson('payload and headers', value);
+  // Looked for only where there is a null, so that most payloads are read once.
+  const nulled = text.includes('null') ? nulledIn(value) : undefined;
+  if (nulled !== undefined) {
+    throw new LeaseholdError(
+      'invalid_argument',
+      `payload and headers must be JSON, which has no ${nulled}: it would become null`,
+    );
+  }
+  return text;
+}
+
+/** What JSON.stringify makes null though it says something; undefined: nothing, as an undefined member does not. */
+function nulledIn(value: unknown): string | undefined {
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : String(value);
+  if (typeof value === 'function' || typeof value === 'symbol') return typeof value;
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'invalid Date' : undefined;
+  // What says itself how it is written is taken at its word.
+  if ('toJSON' in value) return undefined;
+  if (Array.isArray(value)) {
+    for (const member of value) {
+      const nulled = nulledIn(member);
+      if (nulled !== undefined) return nulled;
+    }
+    return undefined;
+  }
+  for (const key in value) {
+    const member = (value as Record<string, unknown>)[key];
+    // In an array these are null, but an object goes without.
+    if (typeof member === 'function' || typeof member === 'symbol') continue;
+    const nulled = nulledIn(member);
+    if (nulled !== undefined) return nulled;
+  }
+  return undefined;
+}
+
 /**
  * A result or checkpoint as JSON text, checked here because it is sent later, in one batch with
  * others: one that the database refused would hold them all up.
  */
 export function toDocument(what: string, value: unknown): JsonText {
-  let text: string;
-  try {
-    text = toJson(value);
-  } catch (cause) {
-    // A BigInt, a cycle, too many levels, or code of the value's own that throws.
-    const why = firstLine(cause instanceof Error ? cause.message : describeError(cause));
-    throw new LeaseholdError('invalid_argument', `${what} cannot be made JSON: ${why}`, { cause });
-  }
+  const text = madeJson(what, value);
   if (UNSTORABLE.test(text)) {
     throw new LeaseholdError(
       'invalid_argument',
@@ -66,6 +98,16 @@ export function toDocument(what: string, value: unknown): JsonText {
     );
   }
   return new JsonText(text);
+}
+
+function madeJson(what: string, value: unknown): string {
+  try {
+    return toJson(value);
+  } catch (cause) {
+    // A BigInt, a cycle, too many levels, or code of the value's own that throws.
+    const why = firstLine(cause instanceof Error ? cause.message : describeError(cause));
+    throw new LeaseholdError('invalid_argument', `${what} cannot be made JSON: ${why}`, { cause });
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
-import { arrayOf, span } from './client.ts';
 import { fromDriver } from './errors.ts';
 import type { Link } from './link.ts';
 import { UNPARSED_JOB, type UnparsedJob, unparsedJob } from './rows.ts';
+import { arrayOf, span } from './statement.ts';
 
 export interface Leasing {
   readonly queues: readonly string[];
