@@ -117,11 +117,9 @@ const ITEM_CLASSES = new Set(['22', '54']);
  */
 export function namesItem(error: unknown): boolean {
   const state = sqlstateOf(error);
-  if (state === SQLSTATES.payload_too_large) return true;
-  if (state !== undefined) return ITEM_CLASSES.has(state.slice(0, 2));
-  // Without a SQLSTATE: the value could not be made text, and was never sent.
-  if (error instanceof LeaseholdError) return error.code === 'invalid_argument';
-  return error instanceof TypeError || error instanceof RangeError;
+  if (state === undefined)
+    return error instanceof LeaseholdError && error.code === 'invalid_argument';
+  return state === SQLSTATES.payload_too_large || ITEM_CLASSES.has(state.slice(0, 2));
 }
 
 /**

@@ -44,7 +44,7 @@ export type SchedulerEvent =
       readonly status: SettlementStatus;
       readonly error?: string;
     } & JobRef)
-  /** The outcome can never be delivered; the lease is left to expire. */
+  /** The outcome can never be delivered, since the database does not take what it says, or the scheduler stopped. */
   | ({
       readonly type: 'outcome:undeliverable';
       readonly outcome: OutcomeKind;

@@ -478,11 +478,11 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
         }
         // Who cannot look must not be the one to be told.
         this.#waiting?.off();
-        if (this.#stopping.signal.aborted && (call === 'start' || !isPassing(error))) {
-          return undefined;
-        }
-        // What does not pass, queues that were dropped say, may be mended by somebody: look again.
-        await retry.wait(isPassing(error) ? backoffMs(tries) : jittered(this.#timing.pollMs));
+        // What leasehold itself refuses has leased nothing; any other error may hide an answer.
+        const isRefusal = error instanceof LeaseholdError && !isPassing(error);
+        if (this.#stopping.signal.aborted && (call === 'start' || isRefusal)) return undefined;
+        // What is refused, queues that were dropped say, may be mended by somebody: look again.
+        await retry.wait(isRefusal ? jittered(this.#timing.pollMs) : backoffMs(tries));
       }
     }
   }

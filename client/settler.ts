@@ -35,6 +35,8 @@ interface Delivery {
   /** The lease that the outcome is said of, whatever lease the job has meanwhile. */
   readonly lease: Lease;
   readonly outcome: Outcome;
+  /** How often it was put off. */
+  readonly tries: number;
   readonly done: (settlement: Settlement | undefined) => void;
 }
 
@@ -46,6 +48,11 @@ export class Settler {
   readonly #options: SettlerOptions;
   #avoidUntil = 0;
   #waiting: Delivery[] = [];
+  /** What failed, and is to be tried again when the timer fires. */
+  readonly #later: Delivery[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  /** What is tried again now. */
+  readonly #again: Delivery[] = [];
   #pumping = false;
   readonly #closing = new AbortController();
 
@@ -53,10 +60,10 @@ export class Settler {
     this.#options = options;
   }
 
-  /** Resolves to the database's answer; to undefined where it can never be delivered, or on close. */
+  /** Resolves to the database's answer; to undefined if it does not take what the outcome says, or on close. */
   deliver(running: Running, outcome: Outcome): Promise<Settlement | undefined> {
     return new Promise((done) => {
-      this.#waiting.push({ running, lease: leaseOf(running), outcome, done });
+      this.#waiting.push({ running, lease: leaseOf(running), outcome, tries: 0, done });
       if (!this.#pumping) void this.#pump();
     });
   }
@@ -64,22 +71,114 @@ export class Settler {
   /** Gives up what is not delivered; its leases are left to expire. */
   close(): void {
     this.#closing.abort();
+    this.#tryAgain();
   }
 
   async #pump(): Promise<void> {
     this.#pumping = true;
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length + this.#again.length > 0) {
       await new Promise(setImmediate);
-      const batch = this.#waiting.splice(0, MAX_BATCH);
-      await this.#saveCheckpoints(batch);
-      await this.#send(batch.filter(({ outcome }) => outcome.kind === 'complete'));
-      await this.#send(batch.filter(({ outcome }) => outcome.kind === 'fail'));
-      await this.#send(batch.filter(({ outcome }) => outcome.kind === 'release'));
-      for (const delivery of batch) {
-        if (delivery.outcome.kind === 'dead_letter') await this.#send([delivery]);
+      // What failed before does not travel with what has just ended.
+      const from = this.#again.length > 0 ? this.#again : this.#waiting;
+      const batch = from.splice(0, MAX_BATCH);
+      for (const kind of ['complete', 'fail', 'release'] as const) {
+        await this.#send(batch.filter(({ outcome }) => outcome.kind === kind));
       }
+      await this.#sendOneByOne(batch.filter(({ outcome }) => outcome.kind === 'dead_letter'));
     }
     this.#pumping = false;
+  }
+
+  /**
+   * Delivers outcomes of one kind. An error that names an item is narrowed down to that item. Any other error
+   * may pass: if a single item is accepted meanwhile, the error concerns only some of the others, which are
+   * found; if not, all are tried again later.
+   */
+  async #send(batch: readonly Delivery[]): Promise<void> {
+    const error = await this.#try(batch);
+    if (error === undefined) return;
+    const [first, ...others] = batch;
+    if (first === undefined) return;
+    if (others.length === 0) {
+      if (namesItem(error)) await this.#refused(first, error);
+      else this.#tryLater(batch);
+    } else if (namesItem(error)) await this.#sendHalves(batch);
+    else {
+      const alone = await this.#try([first]);
+      if (alone !== undefined && namesItem(alone)) await this.#refused(first, alone);
+      if (alone === undefined || namesItem(alone)) await this.#sendHalves(others);
+      // Next time another one is tried alone.
+      else this.#tryLater([...others, first]);
+    }
+  }
+
+  async #sendHalves(batch: readonly Delivery[]): Promise<void> {
+    const half = Math.ceil(batch.length / 2);
+    for (const part of [batch.slice(0, half), batch.slice(half)]) {
+      const error = await this.#try(part);
+      if (error === undefined) continue;
+      const [only] = part;
+      if (only === undefined || part.length > 1) await this.#sendHalves(part);
+      else if (namesItem(error)) await this.#refused(only, error);
+      else this.#tryLater(part);
+    }
+  }
+
+  /** Two failures in a row: it is not about one of them. */
+  async #sendOneByOne(batch: readonly Delivery[]): Promise<void> {
+    let failures = 0;
+    for (const [index, delivery] of batch.entries()) {
+      if (failures === 2) return this.#tryLater(batch.slice(index));
+      const later = this.#later.length;
+      await this.#send([delivery]);
+      failures = this.#later.length > later ? failures + 1 : 0;
+    }
+  }
+
+  /** Delivers a batch, repeated while errors pass; resolves to an error that does not. */
+  async #try(batch: readonly Delivery[]): Promise<unknown> {
+    if (batch.length === 0) return undefined;
+    try {
+      await this.#saveCheckpoints(batch);
+      const settlements = await this.#repeat(() => this.#call(batch));
+      for (const [index, delivery] of batch.entries()) delivery.done(settlements?.[index]);
+      return undefined;
+    } catch (error) {
+      if (!namesItem(error)) this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
+      return error;
+    }
+  }
+
+  /** All that failed is tried again together, so that a server that refuses everything is not asked often. */
+  #tryLater(batch: readonly Delivery[]): void {
+    for (const delivery of batch) this.#later.push({ ...delivery, tries: delivery.tries + 1 });
+    const tries = Math.max(...batch.map((delivery) => delivery.tries));
+    this.#timer ??= setTimeout(() => this.#tryAgain(), backoffMs(tries));
+    if (this.#closing.signal.aborted) this.#tryAgain();
+  }
+
+  #tryAgain(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#again.push(...this.#later.splice(0));
+    if (!this.#pumping) void this.#pump();
+  }
+
+  /** The database does not take what the item says. */
+  async #refused(delivery: Delivery, error: unknown): Promise<void> {
+    const { running, outcome, done } = delivery;
+    if (outcome.kind === 'complete') {
+      // The work is done, and is not to be done again for a result that the database does not take.
+      const reason = describeResult('result_not_storable', error, outcome.result);
+      return this.#send([{ ...delivery, outcome: deadLetter(reason) }]);
+    }
+    this.#options.onEvent({
+      type: 'outcome:undeliverable',
+      ...reference(running),
+      outcome: outcome.kind,
+      error,
+    });
+    done(undefined);
   }
 
   /** The last checkpoint goes before the outcome, which ends the lease. */
@@ -97,11 +196,8 @@ export class Settler {
     try {
       answers = await this.#repeat(() => this.#options.client.heartbeatMany(renewals));
     } catch (error) {
-      if (batch.length > 1) {
-        // One of them is refused; alone, the others are saved.
-        for (const delivery of batch) await this.#saveCheckpoints([delivery]);
-        return;
-      }
+      if (batch.length > 1 || !namesItem(error)) throw error;
+      // The one that the database does not take.
       this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
     }
     // A lease that is held just now, by the heart's own call say, was passed over.
@@ -112,36 +208,6 @@ export class Settler {
     if (busy) {
       await this.#sleep(BUSY_MS);
       await this.#saveCheckpoints(batch);
-    }
-  }
-
-  async #send(batch: readonly Delivery[]): Promise<void> {
-    if (batch.length === 0) return;
-    try {
-      const settlements = await this.#repeat(() => this.#call(batch));
-      for (const [index, delivery] of batch.entries()) delivery.done(settlements?.[index]);
-    } catch (error) {
-      if (batch.length > 1) {
-        // One of them is refused whole; alone, each finds out whether it is the one.
-        for (const delivery of batch) await this.#send([delivery]);
-        return;
-      }
-      const [only] = batch;
-      if (only?.outcome.kind === 'complete' && namesItem(error)) {
-        // The work is done, and is not to be done again for a result that the database does not take.
-        const reason = describeResult('result_not_storable', error, only.outcome.result);
-        await this.#send([{ ...only, outcome: deadLetter(reason) }]);
-        return;
-      }
-      for (const { running, outcome, done } of batch) {
-        this.#options.onEvent({
-          type: 'outcome:undeliverable',
-          ...reference(running),
-          outcome: outcome.kind,
-          error,
-        });
-        done(undefined);
-      }
     }
   }
 

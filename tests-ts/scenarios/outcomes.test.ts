@@ -2,11 +2,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { Client, type Context, type Job } from '../../client/index.ts';
-import { createDatabase, withClient } from '../support/database.ts';
+import { createDatabase, databaseUrl, withClient } from '../support/database.ts';
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
-import { Gate, startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import { Gate, type RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import { cloneDatabase, dropDatabase } from '../support/server.ts';
 import type { Transact } from '../support/thread-handlers/transact.ts';
 import { until } from '../support/wait.ts';
 
@@ -665,5 +666,234 @@ describe('S01 in a worker thread', async () => {
       expect(scheduler.eventsOf(type)).toEqual([]);
     }
     expect(await effects(id)).toEqual([1]);
+  });
+});
+
+describe('S02 an outcome', () => {
+  const role = `worker_${process.pid}`;
+  const workerUrl = (of: string): string => {
+    const worker = new URL(of);
+    [worker.username, worker.password] = [role, 'secret'];
+    return worker.href;
+  };
+
+  async function createRole(on: pg.Pool): Promise<void> {
+    await on.query(`create role ${role} login password 'secret'`);
+    await grant(on);
+    onTestFinished(async () => {
+      await on.query(`drop owned by ${role}`);
+      await on.query(`drop role ${role}`);
+    });
+  }
+  const grant = (on: pg.Pool): Promise<unknown> =>
+    on.query(`
+      grant usage on schema leasehold to ${role};
+      grant execute on all functions in schema leasehold to ${role}`);
+  const endSessions = (on: pg.Pool): Promise<unknown> =>
+    on.query('select pg_terminate_backend(pid) from pg_stat_activity where usename = $1', [role]);
+
+  /** An administrator somewhere else on the server. */
+  const { url: adminUrl, template } = inject('server');
+  const admin = new pg.Pool({ connectionString: adminUrl, max: 1 });
+  afterAll(() => admin.end());
+
+  const KINDS = ['complete', 'fail', 'release', 'dead_letter'] as const;
+
+  /** Ends as its payload says. */
+  const ends = (job: Job, context: Context): unknown => {
+    switch (job.payload) {
+      case 'fail':
+        context.fail('as said', { retryInMs: 3_600_000 });
+        break;
+      case 'release':
+        context.release({ delayMs: 3_600_000 });
+        break;
+      case 'dead_letter':
+        context.deadLetter('as said');
+        break;
+    }
+    return 'the work of hours';
+  };
+
+  const failedToSettle = (scheduler: RecordedScheduler, code: string) =>
+    scheduler.event(
+      'call:failed',
+      ({ call, error }) => call === 'settle' && (error as { code?: string }).code === code,
+    );
+
+  test.each(['28000', '55000', '42501'])(
+    'S02 an outcome is delivered after the database refused it with %s for a while',
+    async (code) => {
+      const name = await cloneDatabase(adminUrl, template);
+      onTestFinished(() => dropDatabase(adminUrl, name));
+      const own = new pg.Pool({ connectionString: databaseUrl(adminUrl, name), max: 1 });
+      own.on('error', () => undefined);
+      onTestFinished(() => own.end());
+      await createRole(own);
+      const client = new Client(own);
+      await client.createQueue('work');
+      const ids: Record<string, string> = {};
+      for (const kind of KINDS) ids[kind] = await client.enqueue('work', kind);
+
+      const gate = new Gate();
+      const scheduler = await startRecorded({
+        connection: workerUrl(databaseUrl(adminUrl, name)),
+        listenConnection: false,
+        handlers: { work: (job, context) => gate.pass().then(() => ends(job, context)) },
+      });
+      await until(() => gate.reached === KINDS.length);
+      const refusals: Record<string, [refuse: () => unknown, allow: () => unknown]> = {
+        28000: [
+          () => admin.query(`alter role ${role} nologin`),
+          () => admin.query(`alter role ${role} login`),
+        ],
+        55000: [
+          () => admin.query(`alter database ${name} allow_connections false`),
+          () => admin.query(`alter database ${name} allow_connections true`),
+        ],
+        42501: [() => own.query(`revoke usage on schema leasehold from ${role}`), () => grant(own)],
+      };
+      const [refuse, allow] = refusals[code] ?? [];
+      await refuse?.();
+      if (code !== '42501') await endSessions(admin);
+      gate.open();
+      await failedToSettle(scheduler, code);
+      await allow?.();
+
+      const statuses = ['completed', 'failed', 'released', 'dead'];
+      for (const [index, kind] of KINDS.entries()) {
+        expect(await scheduler.settled(String(ids[kind]))).toMatchObject({
+          status: statuses[index],
+        });
+      }
+      expect(await client.job(String(ids.complete))).toMatchObject({
+        state: 'completed',
+        result: 'the work of hours',
+        attempt: 1,
+      });
+      expect(scheduler.eventsOf('outcome:undeliverable')).toEqual([]);
+      expect(gate.reached).toBe(KINDS.length);
+      await scheduler.stop();
+    },
+  );
+
+  /** Lets the database refuse whatever ends one job, with an error that nobody knows. */
+  async function refuse(jobId: string): Promise<() => Promise<void>> {
+    const name = `refuse_${jobId}`;
+    await pool.query(`
+      create function ${name}() returns trigger language plpgsql as $$
+        begin raise exception 'no' using errcode = 'P0001'; end
+      $$;
+      create trigger ${name} before delete on leasehold.lease
+        for each row when (old.job_id = ${jobId}) execute function ${name}()`);
+    let gone = false;
+    const allow = async (): Promise<void> => {
+      if (!gone) await pool.query(`drop function ${name} cascade`);
+      gone = true;
+    };
+    onTestFinished(allow);
+    return allow;
+  }
+
+  test.each(KINDS)(
+    'S02 a %s that the database refuses for a reason of its own holds up no other',
+    async (kind) => {
+      const queue = await createQueue();
+      const ids = await client.enqueueMany(
+        queue,
+        Array.from({ length: 30 }, () => ({ payload: kind })),
+      );
+      const gate = new Gate();
+      const scheduler = await startRecorded({
+        connection: url,
+        concurrency: 30,
+        handlers: {
+          [queue]: (job, context) => gate.pass().then(() => ends(job, context)),
+        },
+      });
+      await until(() => gate.reached === 30);
+      const [refused = '', ...others] = ids;
+      const allow = await refuse(refused);
+      gate.open();
+      for (const id of others) await scheduler.settled(id);
+      expect(scheduler.eventsOf('job:settled')).toHaveLength(29);
+
+      // No hot loop: every try waits for 25 ms at the least.
+      const from = performance.now();
+      const failures = (): number => scheduler.eventsOf('call:failed').length;
+      const before = failures();
+      await until(() => failures() >= before + 3);
+      expect(performance.now() - from).toBeGreaterThan(50);
+      await allow();
+      expect(await scheduler.settled(refused)).toMatchObject({ attempt: 1 });
+      expect(scheduler.eventsOf('outcome:undeliverable')).toEqual([]);
+    },
+  );
+
+  test('S02 stop ends the delivery of an outcome that is refused, and names it', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    await refuse(id);
+    const scheduler = await startRecorded({ connection: url, handlers: { [queue]: () => 1 } });
+    await failedToSettle(scheduler, 'P0001');
+    expect(await scheduler.stop({ graceMs: 0 })).toMatchObject({
+      undelivered: [{ jobId: id, outcome: 'complete' }],
+    });
+  });
+
+  test('S02 a checkpoint before the outcome waits for the database as the outcome does', async () => {
+    await createRole(pool);
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: workerUrl(url),
+      checkpointMs: 3_600_000,
+      heartbeatMs: 10_000,
+      handlers: {
+        [queue]: async (_, { checkpoint, release }) => {
+          await gate.pass();
+          await checkpoint('the last');
+          release({ delayMs: 3_600_000 });
+        },
+      },
+    });
+    await until(() => gate.reached === 1);
+    const heartbeatMany = 'function leasehold.heartbeat_many';
+    await pool.query(`revoke execute on ${heartbeatMany} from ${role}`);
+    gate.open();
+    await failedToSettle(scheduler, '42501');
+    await pool.query(`grant execute on ${heartbeatMany} to ${role}`);
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'released' });
+    expect((await client.job(id)).checkpoint).toBe('the last');
+    await scheduler.stop();
+  });
+
+  test('S02 jobs of a lease_jobs call whose answer was lost are handed back, though the login is refused', async () => {
+    await createRole(pool);
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const lost = proxy.plant({ sql: 'leasehold.lease_jobs(', at: 'before-reply', deed: 'rst' });
+    const away = lost.struck.then(() => proxy.cut());
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: workerUrl(proxy.url),
+      handlers: { [queue]: () => expect.unreachable() },
+    });
+    await away;
+    await admin.query(`alter role ${role} nologin`);
+    proxy.heal();
+    const stopped = scheduler.stop({ graceMs: 30_000 });
+    const from = scheduler.eventsOf('call:failed').length;
+    await scheduler.event(
+      'call:failed',
+      (event) =>
+        event.call === 'lease' &&
+        (event.error as { code?: string }).code === '28000' &&
+        scheduler.eventsOf('call:failed').indexOf(event) >= from,
+    );
+    await admin.query(`alter role ${role} login`);
+    await stopped;
+    expect(await client.job(id)).toMatchObject({ state: 'ready', releases: 1, losses: 0 });
   });
 });
