@@ -1,6 +1,6 @@
 import type { Client } from './client.ts';
 import { backoffMs, type Instant, jittered, now } from './clock.ts';
-import { isPassing } from './errors.ts';
+import { namesItem } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { type Running, reference } from './running.ts';
 import type { HeartbeatAnswer } from './types.ts';
@@ -147,7 +147,7 @@ export class Heart {
     try {
       answers = await this.#options.client.heartbeatMany(renewals);
     } catch (error) {
-      if (isPassing(error) || !renewals.some(({ checkpoint }) => checkpoint)) throw error;
+      if (!namesItem(error) || !renewals.some(({ checkpoint }) => checkpoint)) throw error;
       if (batch.length > 1) return this.#renewApart(batch);
       // The one that the database refuses, for its encoding say, is not sent again.
       this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
