@@ -68,7 +68,8 @@ export interface Context<C = unknown> {
    * and the completion commit together or not at all. Prefer {@link transaction}, which cannot be misused.
    *
    * Return after the commit: from here on a return only confirms. If the transaction did not commit, the
-   * attempt fails with `effects_not_committed`; what is thrown fails it as thrown. Rejects a result that cannot be stored, and completes nothing then.
+   * attempt fails with `effects_not_committed`; what is thrown fails it as thrown. Rejects a result that cannot
+   * be stored, and completes nothing then.
    */
   completeIn(transaction: Queryable, result?: unknown): Promise<void>;
 }

@@ -28,7 +28,9 @@ export type ErrorCode =
   /** The scheduler has stopped. */
   | 'stopped'
   /** A peer package that the chosen option needs is not installed. */
-  | 'peer_missing';
+  | 'peer_missing'
+  /** The module of a handler is not there, does not load in a worker thread, or exports no function. */
+  | 'handler_unavailable';
 
 const CODES = new Map<string, ErrorCode>([
   ...Object.entries(SQLSTATES).map(([code, state]) => [state, code as ErrorCode] as const),

@@ -1,6 +1,8 @@
+import type { LeaseholdError } from './errors.ts';
 import type { SettlementStatus } from './types.ts';
 
-interface JobRef {
+/** Names an attempt of a job. */
+export interface JobRef {
   readonly jobId: string;
   readonly queue: string;
   readonly attempt: number;
@@ -60,6 +62,15 @@ export type SchedulerEvent =
   | { readonly type: 'queue:missing'; readonly queue: string }
   /** A queue that was missing is there, and is served. */
   | { readonly type: 'queue:found'; readonly queue: string }
+  /**
+   * The module of a handler cannot be had any more: its jobs are handed back, and left to other workers. It is
+   * looked for again and again. Told once.
+   */
+  | { readonly type: 'handler:missing'; readonly queue: string; readonly error: LeaseholdError }
+  /** It can be had again, and has begun. */
+  | { readonly type: 'handler:found'; readonly queue: string }
+  /** What a handler left behind in its worker thread threw after its job had ended. Nobody is charged. */
+  | ({ readonly type: 'job:strayed'; readonly error: string } & JobRef)
   /** The event loop was blocked, so heartbeats came late. */
   | { readonly type: 'loop:lagged'; readonly lagMs: number }
   | { readonly type: 'listener:connected' }

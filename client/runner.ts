@@ -9,6 +9,10 @@ import type { Transactions } from './transaction.ts';
 
 /** Runs the handler of one queue, here or elsewhere; resolves to the result, rejects as it threw. */
 export interface Runner {
+  /** Whether jobs may be leased for it: its handler can be had. */
+  readonly available: boolean;
+  /** Rejects, with what to do, if its handler cannot be had. */
+  load(): Promise<void>;
   run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined>;
   close(): Promise<void>;
 }
@@ -22,11 +26,15 @@ export class FunctionRunner implements Runner {
   readonly #transactions: Transactions;
   readonly #schemas: QueueSchemas;
 
+  readonly available = true;
+
   constructor(handler: Handler, transactions: Transactions, schemas: QueueSchemas = {}) {
     this.#handler = handler;
     this.#transactions = transactions;
     this.#schemas = schemas;
   }
+
+  async load(): Promise<void> {}
 
   async run(running: Running, save: SaveCheckpoint): Promise<JsonText | undefined> {
     const { payload: payloadSchema, result: resultSchema } = this.#schemas;

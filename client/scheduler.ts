@@ -175,7 +175,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       max: Math.min(concurrency, MAX_TRANSACTIONS),
       connectTimeoutMs,
     });
-    this.#runners = runnersOf(options, concurrency, this.#transactions);
+    this.#runners = this.#runnersOf(options);
     this.#queues = [...this.#runners.keys()];
 
     const connection = configOf('connection', options.connection);
@@ -272,7 +272,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
    * Begins to work; resolves once the database has been reached, however long that takes unless
    * `startTimeoutMs` says. What it waits for is an event after each attempt, the first one soon. Rejects,
    * having begun nothing, after that time, if the schema is missing or unknown, or if none of the queues
-   * exists. One that is missing beside others is named by an event, and served once it is there.
+   * exists. One that is missing beside others is named by an event, and served once it is there. Rejects, too,
+   * if the module of a handler cannot be had.
    */
   async start(): Promise<void> {
     if (this.#loop !== undefined || this.#stopping.signal.aborted) {
@@ -280,18 +281,21 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     }
     const checked = new Client(this.#workLink);
     let failure: unknown;
-    const began = this.#untilAnswered('start', async () => {
-      try {
-        await checked.checkSchema();
-        await this.#register();
-        // Asked for by name, the first of them says so.
-        if (this.#queueIds.size === 0) await this.#client.peek(this.#queues[0] ?? '', { limit: 1 });
-      } catch (error) {
-        failure = error;
-        throw error;
-      }
-      return true;
-    });
+    const began = this.#loadHandlers().then(() =>
+      this.#untilAnswered('start', async () => {
+        try {
+          await checked.checkSchema();
+          await this.#register();
+          // Asked for by name, the first of them says so.
+          if (this.#queueIds.size === 0)
+            await this.#client.peek(this.#queues[0] ?? '', { limit: 1 });
+        } catch (error) {
+          failure = error;
+          throw error;
+        }
+        return true;
+      }),
+    );
     this.#loop = began.then(
       (answered) => (answered ? this.#run() : undefined),
       () => undefined,
@@ -308,6 +312,16 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     } catch (error) {
       await this.stop({ graceMs: 0 });
       throw error;
+    }
+  }
+
+  /** One after the other: all modules load in one thread. */
+  async #loadHandlers(): Promise<void> {
+    try {
+      for (const runner of this.#runners.values()) await runner.load();
+    } catch (error) {
+      // stop() ends threads that load.
+      if (!this.#stopping.signal.aborted) throw error;
     }
   }
 
@@ -342,7 +356,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       if (this.#calls.length === 0) this.#ask(1);
       const [call] = this.#calls;
       if (call === undefined) {
-        await this.#waitForSlot();
+        if (this.#served().length > 0) await this.#waitForSlot();
+        else await this.#wake.wait(jittered(this.#timing.pollMs));
         continue;
       }
       const found = await call.answer;
@@ -357,7 +372,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     while (this.#calls.length < mostCalls && !this.#stopping.signal.aborted) {
       const onTheirWay = this.#calls.reduce((sum, { limit }) => sum + limit, arrived);
       const limit = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
-      if (limit <= 0) return;
+      if (limit <= 0 || this.#served().length === 0) return;
       this.#calls.push(this.#lease(limit));
     }
   }
@@ -409,10 +424,17 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     return this.#arrivals.gapMs < Math.max(OFTEN_MS, 2 * this.#invocations.tempo.leaseMs);
   }
 
+  /** The queues whose handlers can be had. */
+  #served(): readonly string[] {
+    const isServed = (queue: string): boolean => this.#runners.get(queue)?.available === true;
+    return this.#queues.every(isServed) ? this.#queues : this.#queues.filter(isServed);
+  }
+
   /** Leases and starts jobs. Every turn another queue comes first, so that none starves the others. */
   #lease(limit: number): Leasing {
-    const first = this.#turn++ % this.#queues.length;
-    const queues = [...this.#queues.slice(first), ...this.#queues.slice(0, first)];
+    const served = this.#served();
+    const first = this.#turn++ % served.length;
+    const queues = [...served.slice(first), ...served.slice(0, first)];
     const { leaseMs } = this.#timing;
     const request = { queues, workerId: this.workerId, limit, leaseMs, requestId: randomUUID() };
     const answered = this.#untilAnswered('lease', async () => {
@@ -614,6 +636,38 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     await this.#client.retireWorker(this.workerId).catch(() => false);
   }
 
+  #runnersOf({ handlers, threads: threadOptions }: SchedulerOptions<Q>): Map<string, Runner> {
+    const threads = new Threads(
+      { max: this.#timing.concurrency, ...threadOptions },
+      this.#transactions.options,
+    );
+    const runners = new Map<string, Runner>();
+    for (const [queue, given] of handlersOf(handlers)) {
+      const transactions = this.#transactions;
+      if (typeof given === 'function') runners.set(queue, new FunctionRunner(given, transactions));
+      else if ('module' in given && given.module) {
+        runners.set(queue, this.#inThreads(queue, given, threads));
+      } else if ('handler' in given) {
+        runners.set(queue, new FunctionRunner(given.handler, transactions, given));
+      }
+    }
+    return runners;
+  }
+
+  #inThreads(queue: string, given: ModuleHandler, threads: Threads): Runner {
+    return new ThreadRunner({
+      module: given.module,
+      threads,
+      schemas: given,
+      onMissing: (error) => this.#emit({ type: 'handler:missing', queue, error }),
+      onFound: (wasMissing) => {
+        if (wasMissing) this.#emit({ type: 'handler:found', queue });
+        else this.#lookNow();
+      },
+      onStrayed: (job, error) => this.#emit({ type: 'job:strayed', ...job, error }),
+    });
+  }
+
   #emit(event: SchedulerEvent): void {
     try {
       const told: unknown = this.#options.onEvent?.(event);
@@ -624,23 +678,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 }
 
-function runnersOf<Q extends QueueTypes>(
-  options: SchedulerOptions<Q>,
-  concurrency: number,
-  transactions: Transactions,
-): ReadonlyMap<string, Runner> {
-  const threads = new Threads({ max: concurrency, ...options.threads }, transactions.options);
-  const runners = new Map<string, Runner>();
-  for (const [queue, given] of handlersOf(options.handlers)) {
-    const module = 'module' in given ? given.module : undefined;
-    if (typeof given === 'function') runners.set(queue, new FunctionRunner(given, transactions));
-    else if (module) runners.set(queue, new ThreadRunner(module, threads, given));
-    else if ('handler' in given) {
-      runners.set(queue, new FunctionRunner(given.handler, transactions, given));
-    }
-  }
-  return runners;
-}
+type ModuleHandler = Extract<ReturnType<typeof handlersOf>[number][1], { module: URL }>;
 
 function configOf(name: string, given: unknown): pg.ClientConfig {
   const connection = connectionOf(name, given);

@@ -1,15 +1,22 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { Job } from './context.ts';
-import type { AbortReason } from './events.ts';
+import type { AbortReason, JobRef } from './events.ts';
 import type { Outcome } from './running.ts';
 import type { Settlement } from './types.ts';
 
-/** What a thread is given to run one job. */
+/** What a thread is given to do. */
 export interface ThreadTask {
   /** URL of the module whose default export is the handler. */
   readonly module: string;
-  /** The job; its payload is JSON text still, parsed in the thread. */
-  readonly job: Job<string>;
+  /** The job to run it for; undefined: only to see whether it can be had. */
+  readonly run: ThreadRun | undefined;
+}
+
+/** One job for a thread. */
+export interface ThreadRun {
+  /** The job. Its payload is JSON text still, parsed in the thread, unless a schema has seen it. */
+  readonly job: Job;
+  readonly isParsed: boolean;
   readonly lease: ThreadLease;
   readonly port: MessagePort;
 }
@@ -26,8 +33,10 @@ export type ToThread =
   | { readonly type: 'lease'; readonly lease: ThreadLease }
   | { readonly type: 'saved'; readonly checkpoint: number };
 
-/** What the thread says to the scheduler while the handler runs. */
+/** What the thread says to the scheduler. What it has sent arrives, however the thread ends. */
 export type FromThread =
+  /** The module is there and the handler is called; `first`: of all jobs of this thread. */
+  | { readonly type: 'began'; readonly first: boolean }
   | {
       readonly type: 'checkpoint';
       readonly checkpoint: number;
@@ -36,14 +45,26 @@ export type FromThread =
     }
   /** Said before a transaction may complete the job, and when it is known to have come to nothing. */
   | { readonly type: 'completing'; readonly completedIn: boolean }
-  | { readonly type: 'completed'; readonly settlement: Settlement };
+  | { readonly type: 'completed'; readonly settlement: Settlement }
+  /** What an earlier job of this thread left behind threw. */
+  | { readonly type: 'strayed'; readonly job: JobRef; readonly error: string }
+  | { readonly type: 'answer'; readonly answer: ThreadAnswer };
 
 /**
- * How the handler ended: JSON text of its result, or what it threw as text, since not all can be
- * sent. What it said before goes with it: a message of its own might arrive after this one.
+ * How the handler ended. What it said before goes with it: a message of its own might be read after this one.
  */
 export type ThreadAnswer = {
   readonly declared: Outcome | undefined;
   /** The last checkpoint, where nothing has confirmed yet that it is saved. */
   readonly unsaved: string | undefined;
-} & ({ readonly result: string | undefined } | { readonly thrown: string });
+} & ThreadEnd;
+
+export type ThreadEnd =
+  /** JSON text of what it returned. */
+  | { readonly result: string | undefined }
+  /** What it threw, as text, since not all can be sent; `unclear`: or what an earlier job left behind did. */
+  | { readonly thrown: string; readonly unclear?: boolean }
+  /** Why its module cannot be had: it was not called. */
+  | { readonly missing: string }
+  /** What an earlier job of this thread left behind has ended it. */
+  | { readonly interrupted: string };

@@ -1,41 +1,108 @@
 /* The entry of a worker thread: loads the module of a handler and runs it for one job at a time. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { Client } from './client.ts';
 import type { Context, Handler } from './context.ts';
 import { LeaseholdError } from './errors.ts';
+import type { JobRef } from './events.ts';
 import { describeError, type JsonText, toDocument } from './json.ts';
 import { observed, storable, toResult } from './runner.ts';
 import { deadLetter, failure, JobAbort, type Outcome, release } from './running.ts';
 import type {
   FromThread,
-  ThreadAnswer,
+  ThreadEnd,
   ThreadLease,
+  ThreadRun,
   ThreadTask,
   ToThread,
 } from './thread-messages.ts';
 import type { Holder, TransactionOptions, Transactions } from './transaction.ts';
 import type { Lease, Settlement } from './types.ts';
 
-export default async function runInThread(task: ThreadTask): Promise<ThreadAnswer> {
-  const running = new ThreadRunning(task);
-  try {
-    const loaded: { default?: unknown } = await import(task.module);
-    if (typeof loaded.default !== 'function') {
-      throw new TypeError(`${task.module} has no function as its default export`);
-    }
-    const payload: unknown = JSON.parse(task.job.payload);
-    const returned: unknown = await (loaded.default as Handler)(
-      { ...task.job, payload },
-      new ThreadContext(running),
+/** The handlers of this thread, by module. */
+const loaded = new Map<string, Handler>();
+/** The job whose handler runs. */
+let current: ThreadRunning | undefined;
+/** How many have begun in this thread. */
+let begun = 0;
+/** What an earlier job left behind has thrown: this thread ends with the job that runs. */
+let tainted = false;
+/** On whose behalf code runs, also long after the handler has returned. */
+const behalf = new AsyncLocalStorage<ThreadRunning>();
+
+/** Resolves to why the module cannot be had, where it was only to be loaded. */
+export default async function runInThread(task: ThreadTask): Promise<string | undefined> {
+  const { module, run } = task;
+  if (run === undefined) {
+    return load(module).then(
+      () => undefined,
+      (thrown: unknown) => describeError(thrown),
     );
-    const result = storable(running, returned)?.text;
-    return { ...running.said(), result };
+  }
+  const running = new ThreadRunning(run);
+  current = running;
+  try {
+    const handler = loaded.get(module) ?? (await load(module));
+    await behalf.run(running, runHandler, handler, run, running);
   } catch (thrown) {
-    return { ...running.said(), thrown: describeError(thrown) };
+    running.answer({ missing: describeError(thrown) });
   } finally {
+    current = undefined;
     running.close();
   }
+  if (tainted) process.exit();
+  return undefined;
 }
+
+/** Loads a module. One that was loaded is there for as long as the thread, whatever becomes of its file. */
+async function load(module: string): Promise<Handler> {
+  const { default: handler }: { default?: unknown } = await import(module);
+  if (typeof handler !== 'function') {
+    throw new TypeError(`${module} has no function as its default export`);
+  }
+  loaded.set(module, handler as Handler);
+  return handler as Handler;
+}
+
+/** Never rejects. */
+async function runHandler(
+  handler: Handler,
+  { job, isParsed }: ThreadRun,
+  running: ThreadRunning,
+): Promise<void> {
+  running.begin();
+  try {
+    const payload: unknown = isParsed ? job.payload : JSON.parse(String(job.payload));
+    const returned: unknown = await handler({ ...job, payload }, new ThreadContext(running));
+    running.answer({ result: storable(running, returned)?.text });
+  } catch (thrown) {
+    running.answer({ thrown: describeError(thrown) });
+  }
+}
+
+/*
+ * What nobody catches ends the thread, which concerns whoever runs in it. So it is told whose it is: the
+ * job that runs has failed by its own, and goes on where another has left it behind.
+ */
+process.on('uncaughtException', (error: unknown) => {
+  // The module looks after such things itself.
+  if (process.listenerCount('uncaughtException') > 1) return;
+  const culprit = behalf.getStore();
+  if (current !== undefined && culprit !== undefined && culprit !== current) {
+    tainted = true;
+    current.send({ type: 'strayed', job: culprit.reference, error: describeError(error) });
+    return;
+  }
+  current?.crash(describeError(error), culprit === undefined && begun > 1);
+  process.exit(1);
+});
+
+process.on('exit', (code) => {
+  const culprit = behalf.getStore();
+  if (current === undefined || culprit === undefined) return;
+  const how = `worker exited with code: ${code}`;
+  current.answer(culprit === current ? { thrown: how } : { interrupted: how });
+});
 
 /** Of all jobs of this thread; made when the first asks for it. */
 let transactions: Promise<Transactions> | undefined;
@@ -55,7 +122,7 @@ async function openTransactions(): Promise<Transactions> {
 
 /** One invocation in this thread; everything of it that concerns the lease goes by messages. */
 class ThreadRunning implements Holder {
-  readonly #jobId: string;
+  readonly #run: ThreadRun;
   readonly #port: MessagePort;
   readonly #abort = new AbortController();
   readonly #waiting = new Map<number, () => void>();
@@ -68,11 +135,14 @@ class ThreadRunning implements Holder {
   declared: Outcome | undefined;
   endTransaction: (() => void) | undefined;
 
-  constructor({ job, lease, port }: ThreadTask) {
-    this.#jobId = job.id;
-    this.#lease = lease;
-    this.#port = port;
-    port.on('message', (message: ToThread) => this.#receive(message));
+  #hasBegun = false;
+  #answered = false;
+
+  constructor(run: ThreadRun) {
+    this.#run = run;
+    this.#lease = run.lease;
+    this.#port = run.port;
+    this.#port.on('message', (message: ToThread) => this.#receive(message));
   }
 
   get signal(): AbortSignal {
@@ -81,7 +151,7 @@ class ThreadRunning implements Holder {
 
   get job(): Lease & { readonly fence: bigint } {
     const { token, fence } = this.#lease;
-    return { jobId: this.#jobId, token, fence };
+    return { jobId: this.#run.job.id, token, fence };
   }
 
   get isCertain(): boolean {
@@ -99,11 +169,11 @@ class ThreadRunning implements Holder {
   /** The scheduler knows it before the database does, so that no heartbeat takes the end for a loss. */
   set completedIn(completedIn: boolean) {
     this.#completedIn = completedIn;
-    this.#send({ type: 'completing', completedIn });
+    this.send({ type: 'completing', completedIn });
   }
 
   completed(settlement: Settlement): void {
-    this.#send({ type: 'completed', settlement });
+    this.send({ type: 'completed', settlement });
   }
 
   /** Resolves when the checkpoint, or a later one, is saved. */
@@ -111,23 +181,42 @@ class ThreadRunning implements Holder {
     const checkpoint = ++this.#checkpoints;
     this.#lastCheckpoint = text;
     const saved = new Promise<void>((resolve) => this.#waiting.set(checkpoint, resolve));
-    this.#send({ type: 'checkpoint', checkpoint, text, flush });
+    this.send({ type: 'checkpoint', checkpoint, text, flush });
     return saved;
   }
 
-  /** What the scheduler has to know when the handler has ended. */
-  said(): Pick<ThreadAnswer, 'declared' | 'unsaved'> {
-    return {
-      declared: this.declared,
-      unsaved: this.#waiting.size > 0 ? this.#lastCheckpoint : undefined,
-    };
+  /** Names the job. */
+  get reference(): JobRef {
+    const { id: jobId, queue, attempt } = this.#run.job;
+    return { jobId, queue, attempt };
+  }
+
+  /** Says that the handler is called. */
+  begin(): void {
+    begun++;
+    this.#hasBegun = true;
+    this.send({ type: 'began', first: begun === 1 });
+  }
+
+  /** Says how the handler ended, once, with all that the scheduler has to know then. */
+  answer(end: ThreadEnd): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    const { declared } = this;
+    const unsaved = this.#waiting.size > 0 ? this.#lastCheckpoint : undefined;
+    this.send({ type: 'answer', answer: { declared, unsaved, ...end } });
+  }
+
+  /** Says what nobody has caught. Before the handler is called it can only come from its module. */
+  crash(thrown: string, unclear: boolean): void {
+    this.answer(this.#hasBegun ? { thrown, unclear } : { missing: thrown });
   }
 
   close(): void {
     this.#port.close();
   }
 
-  #send(message: FromThread): void {
+  send(message: FromThread): void {
     this.#port.postMessage(message);
   }
 

@@ -1,11 +1,8 @@
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import pg from 'pg';
-import { afterAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { Client } from '../client/index.ts';
 import { createDatabase } from './support/database.ts';
 import { type RecordedScheduler, startRecorded, TSX_THREADS } from './support/recorded.ts';
@@ -55,9 +52,6 @@ const shared = 'shared';
 const forgotten = 'forgotten';
 await client.createQueue(shared);
 await client.createQueue(forgotten, { keepCompletedMs: 0 });
-for (const name of ['no-default', 'no-such-module', 'throws-on-load']) {
-  await client.createQueue(name, { maxFailures: 1 });
-}
 const scheduler = await startRecorded(
   {
     connection: url,
@@ -67,9 +61,6 @@ const scheduler = await startRecorded(
     handlers: {
       [shared]: { module: handlerModule('act') },
       [forgotten]: { module: handlerModule('act') },
-      'no-default': { module: handlerModule('no-default') },
-      'no-such-module': { module: handlerModule('no-such-module') },
-      'throws-on-load': { module: handlerModule('throws-on-load') },
     },
   },
   afterAll,
@@ -297,46 +288,4 @@ test('stop ends threads that ignore their signal, and hands their jobs back free
       losses: 0,
     });
   }
-});
-
-test.each([
-  ['without a default export', 'no-default', /no function as its default export/],
-  ['that does not exist', 'no-such-module', /no-such-module/],
-  ['that throws while it loads', 'throws-on-load', /thrown while loading/],
-])('a module %s fails its jobs and says why', async (_, name, reason) => {
-  const id = await client.enqueue(name, {});
-  expect(await scheduler.settled(id)).toMatchObject({ status: 'dead' });
-  expect((await client.job(id)).history[0]?.error).toMatch(reason);
-});
-
-test('threads that cannot start fail their jobs, say why, and do not end the process', async () => {
-  const queue = await createQueue({ maxFailures: 1 });
-  const ids = await Promise.all([1, 2].map(() => enqueue(queue, { do: 'nothing' })));
-  const scheduler = await startThreads(queue, {
-    threads: { execArgv: ['--import', 'data:text/javascript,throw new Error("no start")'] },
-  });
-  for (const id of ids) {
-    expect(await scheduler.settled(id)).toMatchObject({ status: 'dead' });
-    expect((await client.job(id)).history[0]?.error).toMatch(/no start/);
-  }
-  onTestFinished(() => expect(scheduler.running).toBe(0));
-});
-
-test('without piscina a module’s jobs fail with what to install, and stop resolves', async () => {
-  const queue = await createQueue({ maxFailures: 1 });
-  const id = await client.enqueue(queue, {});
-  const script = fileURLToPath(new URL('./support/without-piscina.ts', import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [
-    '--import',
-    'tsx',
-    script,
-    url,
-    queue,
-  ]);
-  expect(JSON.parse(stdout)).toEqual({
-    error: expect.stringContaining('needs the package piscina'),
-    stuck: [],
-    undelivered: [],
-  });
-  expect(await client.job(id)).toMatchObject({ state: 'dead', failures: 1 });
 });

@@ -1,10 +1,18 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { Client, type Context, type StandardSchema } from '../../client/index.ts';
 import { createDatabase } from '../support/database.ts';
-import { startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import { RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
 import refusedCheckpoint from '../support/thread-handlers/refused-checkpoint.ts';
+import type { Stray } from '../support/thread-handlers/stray.ts';
 import unstorable, { UNSTORABLE } from '../support/thread-handlers/unstorable.ts';
+import { until } from '../support/wait.ts';
 
 const url = await createDatabase();
 const pool = new pg.Pool({ connectionString: url });
@@ -216,3 +224,173 @@ test.each(PLACES)(
     expect(unhandled).toEqual([]);
   },
 );
+
+const folder = await mkdtemp(join(tmpdir(), 'leasehold-results-'));
+afterAll(() => rm(folder, { recursive: true }));
+
+test.each([
+  [
+    'without a default export',
+    { module: handlerModule('no-default') },
+    /no function as its default/,
+  ],
+  ['that does not exist', { module: handlerModule('no-such-module') }, /no-such-module/],
+  [
+    'that throws while it loads',
+    { module: handlerModule('throws-on-load') },
+    /thrown while loading/,
+  ],
+  [
+    'with a mistake in its syntax',
+    { module: new URL('data:text/javascript,export default (') },
+    /Unexpected/,
+  ],
+  ['that ends its thread', { module: new URL('data:text/javascript,process.exit(7)') }, /code: 7/],
+])(
+  'S36 start rejects if a handler is a module %s, and begins nothing',
+  async (_, handler, reason) => {
+    const [queue, other] = [await createQueue(), await createQueue()];
+    const id = await client.enqueue(queue, {});
+    const scheduler = new RecordedScheduler({
+      connection: url,
+      threads: TSX_THREADS,
+      handlers: { [other]: () => 'done', [queue]: handler },
+    });
+    await expect(scheduler.start()).rejects.toMatchObject({
+      code: 'handler_unavailable',
+      message: expect.stringMatching(reason),
+    });
+    expect(scheduler.eventsOf('worker:started')).toEqual([]);
+    expect(await client.job(id)).toMatchObject({ state: 'ready', attempt: 0 });
+  },
+);
+
+test.each([
+  ['throw', 'throw new Error("no start")', /no start/],
+  ['end', 'process.exit(1)', /ended before it began/],
+])('S36 start rejects if threads %s before they begin', async (_, code, reason) => {
+  const queue = await createQueue();
+  const scheduler = new RecordedScheduler({
+    connection: url,
+    threads: { execArgv: ['--import', `data:text/javascript,${code}`] },
+    handlers: { [queue]: { module: handlerModule('echo') } },
+  });
+  await expect(scheduler.start()).rejects.toMatchObject({
+    code: 'handler_unavailable',
+    message: expect.stringMatching(reason),
+  });
+});
+
+test('S36 start rejects without piscina, and says what to install', async () => {
+  const queue = await createQueue();
+  const script = fileURLToPath(new URL('../support/without-piscina.ts', import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--import',
+    'tsx',
+    script,
+    url,
+    queue,
+  ]);
+  expect(JSON.parse(stdout)).toEqual({
+    code: 'peer_missing',
+    message: expect.stringContaining('needs the package piscina'),
+    hint: 'Run "npm install piscina".',
+  });
+});
+
+test.each([
+  ['a handler', 'handler.mjs'],
+  ['what threads need to start', 'preload.mjs'],
+])(
+  'S36 %s that is gone later fails no job: they are handed back until it is there again',
+  async (_, gone) => {
+    const queue = await createQueue({ maxFailures: 1 });
+    const text = `export default ({ payload }) => payload === 'exit' ? process.exit(1) : 'done';`;
+    const preload = pathToFileURL(join(folder, 'preload.mjs'));
+    const module = pathToFileURL(join(folder, 'handler.mjs'));
+    for (const file of [preload, module]) await writeFile(file, text);
+    const scheduler = await startRecorded({
+      connection: url,
+      threads: { execArgv: [...TSX_THREADS.execArgv, '--import', preload.href], max: 1 },
+      handlers: { [queue]: { module } },
+    });
+    const file = join(folder, gone);
+    await rm(file);
+    const exit = await client.enqueue(queue, 'exit');
+    // The next thread has to load the module anew.
+    expect(await scheduler.settled(exit)).toMatchObject({ status: 'dead' });
+    const ids = await client.enqueueMany(queue, [{ payload: 1 }, { payload: 2 }, { payload: 3 }]);
+    expect(await scheduler.event('handler:missing')).toMatchObject({
+      queue,
+      error: { code: 'handler_unavailable' },
+    });
+    for (const id of ids) {
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'released' });
+    }
+    await writeFile(file, text);
+    expect(await scheduler.event('handler:found')).toMatchObject({ queue });
+    for (const id of ids) {
+      await until(async () => (await client.job(id)).state === 'completed');
+      expect(await client.job(id)).toMatchObject({
+        result: 'done',
+        failures: 0,
+        losses: 0,
+        releases: 1,
+      });
+    }
+    expect(scheduler.eventsOf('handler:missing')).toHaveLength(1);
+  },
+);
+
+test.each<[string, Stray]>([
+  ['an exception', 'throw'],
+  ['a rejection', 'reject'],
+  ['an end of its thread', 'exit'],
+])('S13 %s that a job leaves behind in its thread is not charged to the next', async (_, left) => {
+  const queue = await createQueue({ maxFailures: 1 });
+  const scheduler = await startRecorded({
+    connection: url,
+    concurrency: 1,
+    threads: { ...TSX_THREADS, max: 1 },
+    handlers: { [queue]: { module: handlerModule('stray') } },
+  });
+  const guilty = await client.enqueue(queue, left);
+  const next = await client.enqueue(queue, 'work');
+  expect(await scheduler.settled(guilty)).toMatchObject({ status: 'completed' });
+  await until(async () => (await client.job(next)).state === 'completed');
+  expect(await client.job(next)).toMatchObject({ result: 'worked', failures: 0, losses: 0 });
+  expect(scheduler.eventsOf('job:strayed')).toMatchObject(
+    left === 'exit' ? [] : [{ jobId: guilty, error: expect.stringMatching(/^Error: left behind/) }],
+  );
+});
+
+test('S13 an exception that nobody catches is charged to the job it belongs to', async () => {
+  const queue = await createQueue({ maxFailures: 1 });
+  const scheduler = await startRecorded({
+    connection: url,
+    concurrency: 1,
+    threads: { ...TSX_THREADS, max: 1 },
+    handlers: { [queue]: { module: handlerModule('stray') } },
+  });
+  const first = await client.enqueue(queue, 'throw');
+  const own = await client.enqueue(queue, 'own');
+  expect(await scheduler.settled(first)).toMatchObject({ status: 'completed' });
+  expect(await scheduler.settled(own)).toMatchObject({ status: 'dead' });
+  expect((await client.job(own)).history[0]?.error).toMatch(/^Error: its own/);
+});
+
+test('S13 an exception of nobody knows whom is charged to a job only in a thread of its own', async () => {
+  const queue = await createQueue({ maxFailures: 1 });
+  const scheduler = await startRecorded({
+    connection: url,
+    concurrency: 1,
+    threads: { ...TSX_THREADS, max: 1 },
+    handlers: { [queue]: { module: handlerModule('stray') } },
+  });
+  const first = await client.enqueue(queue, 'reject');
+  const suspect = await client.enqueue(queue, 'nobody');
+  expect(await scheduler.settled(first)).toMatchObject({ status: 'completed' });
+  expect(await scheduler.settled(suspect, 1)).toMatchObject({ status: 'released' });
+  expect(await scheduler.settled(suspect, 2)).toMatchObject({ status: 'dead' });
+  expect((await client.job(suspect)).history.at(-1)?.error).toMatch(/^Error: of nobody knows/);
+});

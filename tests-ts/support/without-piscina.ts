@@ -1,6 +1,6 @@
-/* A process in which piscina is not installed: what becomes of a job whose handler is a module. */
+/* A process in which piscina is not installed: what a scheduler says whose handler is a module. */
 import { register } from 'node:module';
-import { Scheduler, type StopResult } from '../../client/index.ts';
+import { type LeaseholdError, Scheduler } from '../../client/index.ts';
 
 const hooks = `export async function resolve(name, context, next) {
   if (name === 'piscina') {
@@ -11,14 +11,10 @@ const hooks = `export async function resolve(name, context, next) {
 register(`data:text/javascript,${encodeURIComponent(hooks)}`);
 
 const [url = '', queue = ''] = process.argv.slice(2);
-const settled = await new Promise<{ error?: string; stopped: Promise<StopResult> }>((resolve) => {
-  const scheduler: Scheduler = new Scheduler({
-    connection: url,
-    handlers: { [queue]: { module: new URL('./thread-handlers/echo.ts', import.meta.url) } },
-    onEvent: (event) => {
-      if (event.type === 'job:settled') resolve({ ...event, stopped: scheduler.stop() });
-    },
-  });
-  void scheduler.start();
+const scheduler = new Scheduler({
+  connection: url,
+  handlers: { [queue]: { module: new URL('./thread-handlers/echo.ts', import.meta.url) } },
 });
-process.stdout.write(JSON.stringify({ error: settled.error, ...(await settled.stopped) }));
+const refusal = await scheduler.start().catch((error: unknown) => error);
+const { code, message, hint } = refusal as LeaseholdError;
+process.stdout.write(JSON.stringify({ code, message, hint }));
