@@ -58,7 +58,7 @@ select throws_ok(
 select leasehold_test.take_over('spent 6', 'spent');
 select leasehold.dead_letter(leasehold_test.job_id('spent 6'), leasehold_test.token('spent 6'));
 select leasehold.redrive(array[leasehold_test.job_id('spent')]);
-select is((leasehold.job(leasehold_test.job_id('spent'))).generation, 3::smallint, 'each redrive begins a generation');
+select is((leasehold.job(leasehold_test.job_id('spent'))).generation, 3, 'each redrive begins a generation');
 
 -- A reaped job that died is not taken back by its old token after a redrive.
 select leasehold.create_queue('poison', p_max_losses => 1);

@@ -10,7 +10,9 @@ create or replace function leasehold.redrive(
 as $$
 declare
   v_queue leasehold.queue;
-  v_redriven integer;
+  v_now timestamptz;
+  v_job_ids bigint[];
+  v_redriven record;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 10000);
@@ -25,51 +27,90 @@ begin
   if p_queue is not null then
     v_queue := leasehold._queue(p_queue);
   end if;
+  v_now := leasehold._now();
 
-  return query
-  with wanted as materialized (
-    select finished.queue_id, finished.job_id, finished.keep_until
-    from leasehold.finished as finished
-    join leasehold.job as job
-      on job.queue_id = finished.queue_id
-      and job.job_id = finished.job_id
-    join leasehold.queue as queue
-      on queue.queue_id = finished.queue_id
-      and queue.dropped_at is null
-    where finished.outcome = 'dead'
-      and (p_job_ids is null or finished.job_id = any (p_job_ids))
-      and (p_queue is null or finished.queue_id = v_queue.queue_id)
-    order by finished.job_id
-    limit p_limit
-  ), risen as (
+  -- Prune locks the same rows first, so that neither waits for the other.
+  v_job_ids := array(
+    select job.job_id
+    from leasehold.job as job
+    where job.job_id = any (array(
+      select dead.job_id
+      from leasehold.finished as finished
+      join leasehold.job as dead
+        on dead.queue_id = finished.queue_id
+        and dead.job_id = finished.job_id
+      join leasehold.queue as queue
+        on queue.queue_id = finished.queue_id
+        and queue.dropped_at is null
+      where finished.outcome = 'dead'
+        and (p_job_ids is null or finished.job_id = any (p_job_ids))
+        and (p_queue is null or finished.queue_id = v_queue.queue_id)
+        and not exists (
+          select
+          from leasehold.dedup as dedup
+          where dedup.queue_id = dead.queue_id
+            and dedup.dedup_key = dead.dedup_key
+            and dedup.job_id <> dead.job_id
+            and leasehold._is_live(dedup.job_id)
+        )
+      order by dead.job_id
+      limit p_limit
+    ))
+    order by job.job_id
+    for no key update skip locked
+  );
+
+  -- Of the jobs of one key one may live. A key that is free, or that no live job has, is taken back.
+  with keyed as (
+    select job.job_id, job.queue_id, job.dedup_key
+    from leasehold.job as job
+    where job.job_id = any (v_job_ids)
+      and job.dedup_key is not null
+  ), taken as (
+    insert into leasehold.dedup as dedup (job_id, expires_at, queue_id, dedup_key)
+    select distinct on (keyed.queue_id, keyed.dedup_key)
+      keyed.job_id, v_now, keyed.queue_id, keyed.dedup_key
+    from keyed
+    order by keyed.queue_id, keyed.dedup_key, keyed.job_id
+    on conflict on constraint dedup_key_is_taken_once_a_queue do update
+    set job_id = excluded.job_id
+    where dedup.job_id = excluded.job_id
+      or not leasehold._is_live(dedup.job_id)
+    returning dedup.job_id
+  )
+  select array_agg(mine.job_id) into v_job_ids
+  from unnest(v_job_ids) as mine (job_id)
+  where not exists (select from keyed where keyed.job_id = mine.job_id)
+    or exists (select from taken where taken.job_id = mine.job_id);
+
+  with risen as (
     delete from leasehold.finished as finished
-    using wanted
-    where finished.keep_until = wanted.keep_until
-      and finished.queue_id = wanted.queue_id
-      and finished.job_id = wanted.job_id
+    using leasehold.job as job
+    where job.job_id = any (v_job_ids)
+      and finished.queue_id = job.queue_id
+      and finished.job_id = job.job_id
+      and finished.outcome = 'dead'
     returning finished.*
   ), renewed as (
     update leasehold.job as job
     set generation = job.generation + 1
     from risen
     where job.job_id = risen.job_id
+  ), put_back as (
+    -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
+    insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
+    select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
+    from risen
+    returning job_id, queue_id
   )
-  -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
-  insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
-  select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
-  from risen
-  returning job_id;
+  select array_agg(put_back.job_id order by put_back.job_id) as job_ids, array_agg(put_back.queue_id) as queue_ids
+  into v_redriven
+  from put_back;
 
-  get diagnostics v_redriven = row_count;
-  if v_redriven > 0 then
-    perform leasehold._wake(job.queue_id, count(*))
-    from leasehold.job as job
-    where job.job_id = any (p_job_ids)
-    group by job.queue_id;
-    if p_queue is not null then
-      perform leasehold._wake(v_queue.queue_id, v_redriven);
-    end if;
-  end if;
+  perform leasehold._wake(queue_id, count(*))
+  from unnest(v_redriven.queue_ids) as queue_id
+  group by queue_id;
+  return query select unnest(v_redriven.job_ids);
 end;
 $$;
 
@@ -80,6 +121,7 @@ p_job_ids  the dead jobs, at most p_limit; or
 p_queue    any dead jobs of this queue, oldest first
 p_limit    most jobs to put back, 1 to 10000
 
-Returns the ids of the jobs it put back; jobs that are not dead, or whose queue was dropped,
-are left alone.
+Returns the ids of the jobs it put back. Left alone are jobs that are not dead, whose queue was dropped, that another
+call holds, or whose dedup key another live job has: enqueue with that key returns the id of that one.
+A job that is put back has its dedup key again. Waits for a transaction that has enqueued a job of that key.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;

@@ -3,7 +3,7 @@ create table leasehold.job (
   enqueued_at timestamptz not null,
   queue_id integer not null,
   priority smallint not null,
-  generation smallint not null default 1,
+  generation integer not null default 1,
   max_failures integer,
   max_losses integer,
   max_runtime interval,

@@ -3,7 +3,7 @@ create type leasehold.job_info as (
   queue text,
   state text,
   priority smallint,
-  generation smallint,
+  generation integer,
   attempt integer,
   failures integer,
   losses integer,
