@@ -1,5 +1,5 @@
 import type { LeaseholdError } from './errors.ts';
-import type { SettlementStatus } from './types.ts';
+import type { MaintenanceTask, SettlementStatus } from './types.ts';
 
 /** Names an attempt of a job. */
 export interface JobRef {
@@ -71,6 +71,8 @@ export type SchedulerEvent =
   | { readonly type: 'handler:found'; readonly queue: string }
   /** What a handler left behind in its worker thread threw after its job had ended. Nobody is charged. */
   | ({ readonly type: 'job:strayed'; readonly error: string } & JobRef)
+  /** Parts of maintenance failed in the database, which tries them again later. Its log says why. */
+  | { readonly type: 'maintenance:failed'; readonly tasks: readonly MaintenanceTask[] }
   /** The event loop was blocked, so heartbeats came late. */
   | { readonly type: 'loop:lagged'; readonly lagMs: number }
   | { readonly type: 'listener:connected' }

@@ -3,6 +3,7 @@ import type {
   HeartbeatAnswer,
   JobInfo,
   LeasedJob,
+  MaintenanceTask,
   QueueStats,
   Settlement,
   TickAnswer,
@@ -50,7 +51,8 @@ export const QUEUE_STAT = `
   completed::pg_catalog.text, dead::pg_catalog.text, cancelled::pg_catalog.text, pruned::pg_catalog.text,
   ${ms('oldest_ready_age')} as oldest_ready_age_ms, workers::pg_catalog.text`;
 
-export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms, workers`;
+export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms, workers,
+  to_json(failed)::text as failed`;
 
 /** nullif, whose "=" is looked for along the search_path. */
 function unless(value: string, usual: string): string {
@@ -207,6 +209,7 @@ export function tickAnswer(row: Row): TickAnswer {
     pruned: number(row.pruned),
     nextDueInMs: optional(row.next_due_in_ms, number),
     workers: number(row.workers),
+    failed: json(row.failed) as MaintenanceTask[],
   };
 }
 

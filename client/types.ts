@@ -216,14 +216,27 @@ export interface QueueStats {
   readonly workers: number;
 }
 
+/** A part of maintenance that fails, and is tried again, alone. */
+export type MaintenanceTask =
+  | 'promote'
+  | 'reap'
+  | 'finished'
+  | 'dropped'
+  | 'dedup'
+  | 'request'
+  | 'worker'
+  | 'tally';
+
 export interface TickAnswer {
   readonly reaped: number;
   readonly promoted: number;
   readonly pruned: number;
-  /** Time until the next scheduled job is due; undefined: none is scheduled. */
+  /** Time until there is more to do; undefined: nothing is scheduled. */
   readonly nextDueInMs: number | undefined;
   /** How many workers were seen within the last minute. */
   readonly workers: number;
+  /** The tasks that failed; what the others did is kept. The database tries them again later. */
+  readonly failed: readonly MaintenanceTask[];
 }
 
 export interface WorkerInfo {

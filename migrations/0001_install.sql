@@ -71,7 +71,7 @@ create table leasehold.job (
   enqueued_at timestamptz not null,
   queue_id integer not null,
   priority smallint not null,
-  generation smallint not null default 1,
+  generation integer not null default 1,
   max_failures integer,
   max_losses integer,
   max_runtime interval,
@@ -259,18 +259,17 @@ create table leasehold.finished (
   outcome text not null,
   reason text,
   result jsonb,
+  constraint finished_is_the_only_end_of_its_job primary key (queue_id, job_id),
   constraint finished_outcome_is_known check (outcome in ('completed', 'dead', 'cancelled'))
-) partition by range (keep_until);
+);
 
-create table leasehold.finished_default partition of leasehold.finished default;
-
-create index finished_job_idx on leasehold.finished (queue_id, job_id);
+create index finished_prune_idx on leasehold.finished (keep_until);
 
 comment on table leasehold.finished is
-$doc$Jobs that have ended, partitioned by the day (UTC) after which they go, so that completed and dead
-jobs of any retention leave by dropping a table. Payload, attempts and checkpoint go with them.$doc$;
-comment on index leasehold.finished_job_idx is 'job, peek and every repeated call find the end of a job here';
-comment on table leasehold.finished_default is 'takes rows for whose day prune has made no partition yet';
+$doc$Jobs that have ended, until their retention has passed. Payload, attempts and checkpoint go with them.$doc$;
+comment on index leasehold.finished_is_the_only_end_of_its_job is
+  'job, peek and every repeated call find the end of a job here';
+comment on index leasehold.finished_prune_idx is 'prune finds what is past its retention';
 comment on column leasehold.finished.token is
   'the token that ended it; null: no holder did. The same call with the same token is answered from here';
 comment on column leasehold.finished.late is 'completed after the lease had expired, before anybody else leased the job';
@@ -368,6 +367,7 @@ comment on column leasehold.worker.heartbeat_at is 'last sign of life of the pro
 create table leasehold.outage (
   started_at timestamptz not null,
   ended_at timestamptz not null,
+  primary key (started_at, ended_at),
   constraint outage_ends_after_it_starts check (started_at < ended_at)
 );
 
@@ -378,28 +378,44 @@ if its worker has been seen since: the database was away, not the worker.$doc$;
 
 -- begin sql/tables/tally.sql
 create table leasehold.tally (
+  job_id bigint not null,
+  pruned bigint not null,
   queue_id integer not null,
-  pruned bigint not null
+  primary key (queue_id, job_id)
 );
 
 comment on table leasehold.tally is
-$doc$Counts of jobs that left no row behind. Only ever appended to, so that nobody waits for a counter;
+$doc$Counts of jobs that left no row behind. Each batch adds a row of its own, so that nobody waits for a counter;
 prune folds the rows into one a queue.$doc$;
+comment on column leasehold.tally.job_id is 'one of the jobs that are counted here, to tell the rows apart';
 comment on column leasehold.tally.pruned is 'jobs removed: kept for no time, past their retention, or purged';
 -- end sql/tables/tally.sql
 
 -- begin sql/tables/upkeep.sql
 create table leasehold.upkeep (
   task text primary key,
-  last_run_at timestamptz not null
+  last_run_at timestamptz not null default '-infinity',
+  due_at timestamptz not null default '-infinity',
+  done_until timestamptz not null default '-infinity',
+  next_page bigint not null default 0,
+  failures integer not null default 0,
+  error text
 ) with (fillfactor = 10);
 
-insert into leasehold.upkeep (task, last_run_at)
-values ('reap', '-infinity'), ('prune', '-infinity'), ('dedup', '-infinity')
+insert into leasehold.upkeep (task)
+values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally')
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
-  'When tick last did a piece of maintenance, so that a hundred processes do it no more often than one.';
+$doc$The tasks of maintenance: when each is due, so that a hundred processes do it no more often than one,
+how far it has come, and whether it fails.$doc$;
+comment on column leasehold.upkeep.last_run_at is 'when it last succeeded; in the future: the clock was set back';
+comment on column leasehold.upkeep.due_at is 'not before; a task that failed waits longer';
+comment on column leasehold.upkeep.done_until is
+  'where the look for rows of finished begins: what is before has been removed, though not from the index yet';
+comment on column leasehold.upkeep.next_page is 'the page of the table where the next look begins';
+comment on column leasehold.upkeep.failures is 'failures in a row';
+comment on column leasehold.upkeep.error is 'the last of them';
 -- end sql/tables/upkeep.sql
 
 -- begin sql/types/leased_job.sql
@@ -472,7 +488,7 @@ create type leasehold.job_info as (
   queue text,
   state text,
   priority smallint,
-  generation smallint,
+  generation integer,
   attempt integer,
   failures integer,
   losses integer,
@@ -533,13 +549,14 @@ create type leasehold.tick_answer as (
   promoted integer,
   pruned integer,
   next_due_in interval,
-  workers integer
+  workers integer,
+  failed text[]
 );
 
 comment on type leasehold.tick_answer is
 $doc$What one round of maintenance did. next_due_in is the span until the next scheduled job is due,
-zero where more waits already, null where none is scheduled. workers were seen within the last minute:
-where there are many, each need tick less often.$doc$;
+zero if there is more to do already, null if none is scheduled. workers were seen within the last minute:
+if there are many, each need tick less often. failed names the tasks that failed.$doc$;
 -- end sql/types/tick_answer.sql
 
 -- begin sql/types/_new_job.sql
@@ -1047,34 +1064,6 @@ return (p_lease).heartbeat_at < pg_catalog.pg_postmaster_start_time()
       and leasehold._seen_since((p_lease).worker_id, outage.ended_at)
   );
 -- end sql/internal/_excused.sql
-
--- begin sql/internal/_is_due.sql
--- Whether a piece of maintenance is due, and if so, that this caller does it. A clock that was set
--- back does not stop maintenance: an instant in the future counts as long ago.
-create or replace function leasehold._is_due(
-  p_task text,
-  p_every interval
-)
-  returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_now timestamptz := leasehold._now();
-begin
-  update leasehold.upkeep as upkeep
-  set last_run_at = v_now
-  where upkeep.task = (
-    select due.task
-    from leasehold.upkeep as due
-    where due.task = p_task
-      and (due.last_run_at <= v_now - p_every or due.last_run_at > v_now)
-    for update skip locked
-  );
-  return found;
-end;
-$$;
--- end sql/internal/_is_due.sql
 
 -- begin sql/internal/_job_infos.sql
 -- Everything there is to say about jobs, in the order of the ids given.
@@ -2119,7 +2108,8 @@ $$;
 -- database may have been away: leases that lapsed then wait one more length for their workers.
 create or replace function leasehold._take_lapsed(
   p_now timestamptz,
-  p_limit integer
+  p_limit integer,
+  p_job_id bigint default null
 )
   returns setof leasehold.lease
   language plpgsql
@@ -2136,6 +2126,7 @@ begin
     select lease.job_id
     from leasehold.lease as lease
     where lease.expires_at <= p_now
+      and (p_job_id is null or lease.job_id = p_job_id)
       and (
         v_last_seen is null
         or v_last_seen > p_now - lease.duration
@@ -2202,21 +2193,23 @@ begin
   if p_queue_id is not null then
     delete from leasehold.job as job where job.job_id = any (p_job_ids);
     get diagnostics v_erased = row_count;
-    insert into leasehold.tally (queue_id, pruned)
-    select p_queue_id, v_erased where v_erased > 0;
+    insert into leasehold.tally as tally (queue_id, job_id, pruned)
+    select p_queue_id, p_job_ids[1], v_erased where v_erased > 0
+    -- Only where ids have begun anew.
+    on conflict (queue_id, job_id) do update set pruned = tally.pruned + excluded.pruned;
     return v_erased;
   end if;
 
   with gone as (
     delete from leasehold.job as job
     where job.job_id = any (p_job_ids)
-    returning job.queue_id
+    returning job.queue_id, job.job_id
   ), counted as (
-    insert into leasehold.tally (queue_id, pruned)
-    select gone.queue_id, count(*) from gone group by gone.queue_id
-    returning pruned
+    insert into leasehold.tally as tally (queue_id, job_id, pruned)
+    select gone.queue_id, min(gone.job_id), count(*) from gone group by gone.queue_id
+    on conflict (queue_id, job_id) do update set pruned = tally.pruned + excluded.pruned
   )
-  select coalesce(sum(counted.pruned), 0)::integer into v_erased from counted;
+  select count(*)::integer into v_erased from gone;
 
   return v_erased;
 end;
@@ -2236,6 +2229,11 @@ as $$
 declare
   v_kept integer;
 begin
+  -- Not even a lock on the table where there is nothing to write.
+  if cardinality(p_jobs) = 0 then
+    return;
+  end if;
+
   insert into leasehold.finished (
     job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
     attempt, releases, failures, losses, priority, late, outcome, reason, result
@@ -2292,6 +2290,10 @@ declare
   v_jobs leasehold.finished[];
   v_job_ids bigint[];
 begin
+  if cardinality(p_job_ids) = 0 then
+    return array[]::bigint[];
+  end if;
+
   with wanted as materialized (
     select job.job_id, job.queue_id, job.priority
     from leasehold.job as job
@@ -2469,55 +2471,6 @@ end;
 $$;
 -- end sql/internal/_answer_endings.sql
 
--- begin sql/internal/_ensure_finished_partitions.sql
--- Makes the partitions of finished for every day on which a row of today may go. Attaching one
--- does not stop the traffic; where a lock cannot be had at once the next round tries again.
-create or replace function leasehold._ensure_finished_partitions()
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  set lock_timeout = '100ms'
-as $$
-declare
-  v_today date := (leasehold._now() at time zone 'UTC')::date;
-  v_day date;
-  v_name text;
-begin
-  for v_day in
-    select distinct v_today + needed.days
-    from leasehold.queue as queue
-    cross join lateral (
-      values (queue.keep_completed), (queue.keep_dead)
-    ) as keep (span)
-    cross join lateral (
-      select (extract(epoch from keep.span) / 86400)::integer + ahead.days as days
-      from generate_series(-1, 2) as ahead (days)
-    ) as needed
-    where queue.dropped_at is null
-      and keep.span > interval '0'
-    order by 1
-  loop
-    v_name := 'finished_' || to_char(v_day, 'YYYYMMDD');
-    continue when to_regclass('leasehold.' || v_name) is not null;
-    begin
-      execute format(
-        'create table leasehold.%I (like leasehold.finished including defaults including constraints)',
-        v_name
-      );
-      execute format(
-        'alter table leasehold.finished attach partition leasehold.%I for values from (%L) to (%L)',
-        -- Written so that it reads the same in every date style.
-        v_name, to_char(v_day, 'YYYY-MM-DD "UTC"'), to_char(v_day + 1, 'YYYY-MM-DD "UTC"')
-      );
-    exception
-      -- Another process made it, a lock is taken, or the default partition has rows of that day.
-      when duplicate_table or unique_violation or lock_not_available or check_violation then null;
-    end;
-  end loop;
-end;
-$$;
--- end sql/internal/_ensure_finished_partitions.sql
-
 -- begin sql/functions/create_queue.sql
 create or replace function leasehold.create_queue(
   p_queue text,
@@ -2590,8 +2543,6 @@ begin
     max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
     dropped_at = null
   where queue.name = p_queue;
-
-  perform leasehold._ensure_finished_partitions();
 exception
   when check_violation then
     raise exception 'backoff base must not be longer than backoff max'
@@ -2618,8 +2569,7 @@ p_max_payload_bytes  largest payload as text; 1048576
 
 Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
-their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
-goes at the end of the day on which its time is up.
+their own follow the queue, those enqueued before included. A new retention is for jobs that end after it.
 Raises LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/create_queue.sql
 
@@ -3114,7 +3064,8 @@ begin
       from leasehold.lease as lease
       where lease.expires_at > v_last_seen
         and lease.expires_at <= v_now
-    );
+    )
+  on conflict do nothing;
 
   insert into leasehold.worker as worker (
     worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues
@@ -4335,7 +4286,9 @@ create or replace function leasehold.redrive(
 as $$
 declare
   v_queue leasehold.queue;
-  v_redriven integer;
+  v_now timestamptz;
+  v_job_ids bigint[];
+  v_redriven record;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 10000);
@@ -4350,51 +4303,90 @@ begin
   if p_queue is not null then
     v_queue := leasehold._queue(p_queue);
   end if;
+  v_now := leasehold._now();
 
-  return query
-  with wanted as materialized (
-    select finished.queue_id, finished.job_id, finished.keep_until
-    from leasehold.finished as finished
-    join leasehold.job as job
-      on job.queue_id = finished.queue_id
-      and job.job_id = finished.job_id
-    join leasehold.queue as queue
-      on queue.queue_id = finished.queue_id
-      and queue.dropped_at is null
-    where finished.outcome = 'dead'
-      and (p_job_ids is null or finished.job_id = any (p_job_ids))
-      and (p_queue is null or finished.queue_id = v_queue.queue_id)
-    order by finished.job_id
-    limit p_limit
-  ), risen as (
+  -- Prune locks the same rows first, so that neither waits for the other.
+  v_job_ids := array(
+    select job.job_id
+    from leasehold.job as job
+    where job.job_id = any (array(
+      select dead.job_id
+      from leasehold.finished as finished
+      join leasehold.job as dead
+        on dead.queue_id = finished.queue_id
+        and dead.job_id = finished.job_id
+      join leasehold.queue as queue
+        on queue.queue_id = finished.queue_id
+        and queue.dropped_at is null
+      where finished.outcome = 'dead'
+        and (p_job_ids is null or finished.job_id = any (p_job_ids))
+        and (p_queue is null or finished.queue_id = v_queue.queue_id)
+        and not exists (
+          select
+          from leasehold.dedup as dedup
+          where dedup.queue_id = dead.queue_id
+            and dedup.dedup_key = dead.dedup_key
+            and dedup.job_id <> dead.job_id
+            and leasehold._is_live(dedup.job_id)
+        )
+      order by dead.job_id
+      limit p_limit
+    ))
+    order by job.job_id
+    for no key update skip locked
+  );
+
+  -- Of the jobs of one key one may live. A key that is free, or that no live job has, is taken back.
+  with keyed as (
+    select job.job_id, job.queue_id, job.dedup_key
+    from leasehold.job as job
+    where job.job_id = any (v_job_ids)
+      and job.dedup_key is not null
+  ), taken as (
+    insert into leasehold.dedup as dedup (job_id, expires_at, queue_id, dedup_key)
+    select distinct on (keyed.queue_id, keyed.dedup_key)
+      keyed.job_id, v_now, keyed.queue_id, keyed.dedup_key
+    from keyed
+    order by keyed.queue_id, keyed.dedup_key, keyed.job_id
+    on conflict on constraint dedup_key_is_taken_once_a_queue do update
+    set job_id = excluded.job_id
+    where dedup.job_id = excluded.job_id
+      or not leasehold._is_live(dedup.job_id)
+    returning dedup.job_id
+  )
+  select array_agg(mine.job_id) into v_job_ids
+  from unnest(v_job_ids) as mine (job_id)
+  where not exists (select from keyed where keyed.job_id = mine.job_id)
+    or exists (select from taken where taken.job_id = mine.job_id);
+
+  with risen as (
     delete from leasehold.finished as finished
-    using wanted
-    where finished.keep_until = wanted.keep_until
-      and finished.queue_id = wanted.queue_id
-      and finished.job_id = wanted.job_id
+    using leasehold.job as job
+    where job.job_id = any (v_job_ids)
+      and finished.queue_id = job.queue_id
+      and finished.job_id = job.job_id
+      and finished.outcome = 'dead'
     returning finished.*
   ), renewed as (
     update leasehold.job as job
     set generation = job.generation + 1
     from risen
     where job.job_id = risen.job_id
+  ), put_back as (
+    -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
+    insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
+    select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
+    from risen
+    returning job_id, queue_id
   )
-  -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
-  insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
-  select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
-  from risen
-  returning job_id;
+  select array_agg(put_back.job_id order by put_back.job_id) as job_ids, array_agg(put_back.queue_id) as queue_ids
+  into v_redriven
+  from put_back;
 
-  get diagnostics v_redriven = row_count;
-  if v_redriven > 0 then
-    perform leasehold._wake(job.queue_id, count(*))
-    from leasehold.job as job
-    where job.job_id = any (p_job_ids)
-    group by job.queue_id;
-    if p_queue is not null then
-      perform leasehold._wake(v_queue.queue_id, v_redriven);
-    end if;
-  end if;
+  perform leasehold._wake(queue_id, count(*))
+  from unnest(v_redriven.queue_ids) as queue_id
+  group by queue_id;
+  return query select unnest(v_redriven.job_ids);
 end;
 $$;
 
@@ -4405,39 +4397,48 @@ p_job_ids  the dead jobs, at most p_limit; or
 p_queue    any dead jobs of this queue, oldest first
 p_limit    most jobs to put back, 1 to 10000
 
-Returns the ids of the jobs it put back; jobs that are not dead, or whose queue was dropped,
-are left alone.
+Returns the ids of the jobs it put back. Left alone are jobs that are not dead, whose queue was dropped, that another
+call holds, or whose dedup key another live job has: enqueue with that key returns the id of that one.
+A job that is put back has its dedup key again. Waits for a transaction that has enqueued a job of that key.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/redrive.sql
 
--- begin sql/functions/promote_due.sql
-create or replace function leasehold.promote_due(p_limit integer default 1000)
+-- begin sql/internal/_promote.sql
+-- Makes scheduled jobs ready whose time has come: the longest due up to a limit, or one job alone.
+create or replace function leasehold._promote(
+  p_limit integer,
+  p_job_id bigint default null
+)
   returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   set jit = off
   set enable_seqscan = off
 as $$
 declare
-  v_now timestamptz;
+  v_now timestamptz := leasehold._now();
   v_queue_ids integer[];
 begin
-  perform leasehold._require_read_committed();
-  perform leasehold._require_limit(p_limit, 10000);
-
-  v_now := leasehold._now();
-
   with due as (
     -- Rows of scheduled are never updated, so the address that is locked is the row.
     delete from leasehold.scheduled as scheduled
     where scheduled.ctid = any (array(
       select due.ctid
       from leasehold.scheduled as due
-      where due.run_at <= v_now
+      where p_job_id is null
+        and due.run_at <= v_now
       order by due.run_at
       limit p_limit
       for update skip locked
+    ) || array(
+      select due.ctid
+      from leasehold.job as job
+      join leasehold.scheduled as due
+        on due.queue_id = job.queue_id
+        and due.job_id = job.job_id
+      where job.job_id = p_job_id
+        and due.run_at <= v_now
+      for update of due skip locked
     ))
     returning scheduled.*
   ), promoted as (
@@ -4458,32 +4459,24 @@ begin
   return coalesce(cardinality(v_queue_ids), 0);
 end;
 $$;
+-- end sql/internal/_promote.sql
 
-comment on function leasehold.promote_due(integer) is
-$doc$Makes scheduled jobs ready whose time has come, the longest due first, and wakes their workers.
-
-p_limit  most jobs to move, 1 to 10000
-
-Returns how many it moved. Any process may run it, several at once do no harm.
-Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
--- end sql/functions/promote_due.sql
-
--- begin sql/functions/reap_expired.sql
-create or replace function leasehold.reap_expired(p_limit integer default 1000)
+-- begin sql/internal/_reap.sql
+-- Takes away leases that have expired, and ends waiting jobs whose time to live has passed: up to a limit,
+-- or one job alone.
+create or replace function leasehold._reap(
+  p_limit integer,
+  p_job_id bigint default null
+)
   returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz;
+  v_now timestamptz := leasehold._now();
   v_endings leasehold._ending[];
   v_expired bigint[];
 begin
-  perform leasehold._require_read_committed();
-  perform leasehold._require_limit(p_limit, 10000);
-  v_now := leasehold._now();
-
   select array_agg(row(
     verdict.held,
     case
@@ -4518,7 +4511,7 @@ begin
         when judged.overran then null
         when judged.counted and lapsed.losses + 1 >= budget.max_losses then 'lease_expired'
       end as reason
-    from leasehold._take_lapsed(v_now, p_limit) as lapsed
+    from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
     cross join lateral leasehold._budget(lapsed.job_id) as budget
     cross join lateral (
       select
@@ -4541,23 +4534,512 @@ begin
     select ready.job_id
     from leasehold.ready as ready
     where ready.live_until <= v_now
+      and (p_job_id is null or ready.job_id = p_job_id)
     limit p_limit
     for update skip locked
   ) || array(
     select scheduled.job_id
     from leasehold.scheduled as scheduled
     where scheduled.live_until <= v_now
+      and (p_job_id is null or scheduled.job_id = p_job_id)
     limit p_limit
     for update skip locked
   ) || array(
     select blocked.job_id
     from leasehold.blocked as blocked
     where blocked.live_until <= v_now
+      and (p_job_id is null or blocked.job_id = p_job_id)
     limit p_limit
     for update skip locked
   );
   return coalesce(cardinality(v_endings), 0)
     + cardinality(leasehold._withdraw(v_expired[1:p_limit], 'dead', 'ttl_expired'));
+end;
+$$;
+-- end sql/internal/_reap.sql
+
+-- begin sql/internal/_prune_jobs.sql
+-- Removes those of these jobs that have ended and whose retention has passed. Waits for nobody: who redrives
+-- a job, removes it or was just told its end holds its row.
+create or replace function leasehold._prune_jobs(
+  p_job_ids bigint[],
+  p_now timestamptz
+)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+declare
+  v_queue_ids integer[];
+  v_job_ids bigint[];
+  v_gone bigint[];
+begin
+  select array_agg(free.queue_id), array_agg(free.job_id) into v_queue_ids, v_job_ids
+  from (
+    select job.queue_id, job.job_id
+    from leasehold.job as job
+    where job.job_id = any (p_job_ids)
+    order by job.job_id
+    for update skip locked
+  ) as free;
+
+  -- Looked at again: one may have been redriven before its row was locked.
+  with gone as (
+    delete from leasehold.finished as finished
+    using unnest(v_queue_ids, v_job_ids) as free (queue_id, job_id)
+    where finished.queue_id = free.queue_id
+      and finished.job_id = free.job_id
+      and finished.keep_until <= p_now
+    returning finished.job_id
+  )
+  select array_agg(gone.job_id) into v_gone from gone;
+
+  return case when v_gone is null then 0 else leasehold._erase(v_gone) end;
+end;
+$$;
+-- end sql/internal/_prune_jobs.sql
+
+-- begin sql/internal/_prune_finished.sql
+-- Removes finished jobs whose retention has passed, the longest past first, up to a limit or until an instant.
+-- Answers how many, and whether it came to the end of them.
+create or replace function leasehold._prune_finished(
+  p_limit integer,
+  p_until timestamptz,
+  out pruned integer,
+  out is_through boolean
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+  v_done_until timestamptz;
+  v_from timestamptz;
+  v_limit integer;
+  v_last timestamptz;
+  v_job_ids bigint[];
+  v_gone integer;
+begin
+  -- Now and then from the very first: a transaction may have outlasted the retention of a job that it completed.
+  select
+    case when upkeep.done_until <= v_now and random() > 0.001 then upkeep.done_until else '-infinity' end
+  into v_done_until
+  from leasehold.upkeep as upkeep
+  where upkeep.task = 'finished';
+  v_from := v_done_until;
+  pruned := 0;
+
+  loop
+    v_limit := least(1000, p_limit - pruned);
+    select array_agg(past.job_id), max(past.keep_until) into v_job_ids, v_last
+    from (
+      select finished.job_id, finished.keep_until
+      from leasehold.finished as finished
+      where finished.keep_until between v_from and v_now
+      order by finished.keep_until
+      limit v_limit
+    ) as past;
+    is_through := coalesce(cardinality(v_job_ids), 0) < v_limit;
+    v_gone := leasehold._prune_jobs(v_job_ids, v_now);
+    pruned := pruned + v_gone;
+
+    exit when is_through or pruned >= p_limit or leasehold._now() >= p_until;
+    -- Rows of one instant that are all held must not keep the others.
+    v_from := v_last + case when v_gone = 0 and v_last = v_from then interval '1 microsecond' else '0' end;
+  end loop;
+
+  -- What vacuum may not remove yet is not walked past again.
+  v_done_until := least(v_now, (
+    select finished.keep_until
+    from leasehold.finished as finished
+    where finished.keep_until >= v_done_until
+    order by finished.keep_until
+    limit 1
+  ));
+  update leasehold.upkeep as upkeep
+  set done_until = v_done_until
+  where upkeep.task = (
+    select held.task
+    from leasehold.upkeep as held
+    where held.task = 'finished'
+      and held.done_until <> v_done_until
+    for update skip locked
+  );
+end;
+$$;
+-- end sql/internal/_prune_finished.sql
+
+-- begin sql/internal/_sweep.sql
+-- Removes rows of dedup or request whose time has passed, page by page from where the last call stopped, until
+-- an instant. Answers how many, and whether it came to the end of the table. A look takes as long as the pages
+-- it reads, whatever has yet to be vacuumed, and neither table pays for an index.
+create or replace function leasehold._sweep(
+  p_task text,
+  p_until timestamptz,
+  out swept integer,
+  out is_through boolean
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+  v_pages bigint := pg_relation_size(('leasehold.' || p_task)::regclass)
+    / current_setting('block_size')::integer;
+  v_page bigint;
+  v_first tid;
+  v_end tid;
+  v_gone integer;
+begin
+  select upkeep.next_page into v_page from leasehold.upkeep as upkeep where upkeep.task = p_task;
+  swept := 0;
+  loop
+    is_through := coalesce(v_page, 0) >= v_pages;
+    exit when is_through;
+    v_first := format('(%s,0)', v_page)::tid;
+    v_page := v_page + 8;
+    v_end := format('(%s,0)', v_page)::tid;
+
+    if p_task = 'dedup' then
+      delete from leasehold.dedup as dedup
+      where dedup.ctid = any (array(
+        select old.ctid
+        from leasehold.dedup as old
+        where old.ctid >= v_first
+          and old.ctid < v_end
+          and old.expires_at <= v_now
+          and not leasehold._is_live(old.job_id)
+        for update skip locked
+      ));
+    else
+      delete from leasehold.request as request
+      where request.ctid = any (array(
+        select old.ctid
+        from leasehold.request as old
+        where old.ctid >= v_first
+          and old.ctid < v_end
+          and old.requested_at < v_now - interval '10 minutes'
+        for update skip locked
+      ));
+    end if;
+    get diagnostics v_gone = row_count;
+    swept := swept + v_gone;
+    exit when leasehold._now() >= p_until;
+  end loop;
+
+  v_page := case when is_through then 0 else v_page end;
+  update leasehold.upkeep as upkeep
+  set next_page = v_page
+  where upkeep.task = (
+    select held.task
+    from leasehold.upkeep as held
+    where held.task = p_task
+      and held.next_page <> v_page
+    for update skip locked
+  );
+end;
+$$;
+-- end sql/internal/_sweep.sql
+
+-- begin sql/internal/_perform.sql
+-- Does a task of maintenance, up to a limit or until an instant, or for one job alone. Answers how many
+-- rows that were, and whether nothing is left to do.
+create or replace function leasehold._perform(
+  p_task text,
+  p_limit integer,
+  p_until timestamptz,
+  p_job_id bigint,
+  out done integer,
+  out is_through boolean
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+begin
+  case p_task
+    when 'promote' then
+      done := leasehold._promote(p_limit, p_job_id);
+    when 'reap' then
+      done := leasehold._reap(p_limit, p_job_id);
+    when 'finished' then
+      if p_job_id is null then
+        select task.pruned, task.is_through into done, is_through
+        from leasehold._prune_finished(p_limit, p_until) as task;
+      else
+        done := leasehold._prune_jobs(array[p_job_id], v_now);
+      end if;
+    when 'dropped' then
+      -- Jobs that slipped into their queue while that was dropped.
+      done := cardinality(leasehold._withdraw(
+        array(
+          select live.job_id
+          from leasehold.queue as queue
+          join leasehold._live as live on live.queue_id = queue.queue_id
+          where queue.dropped_at is not null
+            and live.state <> 'leased'
+          limit p_limit
+        ),
+        'cancelled',
+        'queue_dropped'
+      ));
+    when 'dedup', 'request' then
+      select task.swept, task.is_through into done, is_through
+      from leasehold._sweep(p_task, p_until) as task;
+    when 'worker' then
+      delete from leasehold.outage as outage
+      where outage.ctid = any (array(
+        select old.ctid
+        from leasehold.outage as old
+        where old.ended_at < v_now - interval '48 hours'
+        for update skip locked
+      ));
+      delete from leasehold.worker as worker
+      where worker.worker_id = any (array(
+        select old.worker_id
+        from leasehold.worker as old
+        where old.heartbeat_at < v_now - interval '24 hours'
+          and not exists (
+            select from leasehold.lease as lease where lease.worker_id = old.worker_id
+          )
+        for update skip locked
+      ));
+      get diagnostics done = row_count;
+    when 'tally' then
+      with folded as (
+        delete from leasehold.tally as tally
+        where tally.ctid = any (array(
+          select old.ctid from leasehold.tally as old limit p_limit for update skip locked
+        ))
+        returning tally.queue_id, tally.job_id, tally.pruned
+      ), fold as (
+        insert into leasehold.tally (queue_id, job_id, pruned)
+        select folded.queue_id, min(folded.job_id), sum(folded.pruned)
+        from folded
+        group by folded.queue_id
+      )
+      select count(*) into done from folded;
+  end case;
+  is_through := coalesce(is_through, done < p_limit);
+end;
+$$;
+-- end sql/internal/_perform.sql
+
+-- begin sql/internal/_suspects.sql
+-- The jobs, in any order, of which one makes a task of maintenance fail.
+create or replace function leasehold._suspects(
+  p_task text,
+  p_limit integer
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+begin
+  return array(
+    select suspect.job_id
+    from (
+      (
+        select scheduled.job_id
+        from leasehold.scheduled as scheduled
+        where p_task = 'promote'
+          and scheduled.run_at <= v_now
+        limit 10 * p_limit
+      )
+      union all (
+        select lease.job_id
+        from leasehold.lease as lease
+        where p_task = 'reap'
+          and lease.expires_at <= v_now
+        limit 10 * p_limit
+      )
+      union all (
+        select live.job_id
+        from leasehold._live as live
+        where p_task = 'reap'
+          and live.state <> 'leased'
+          and live.live_until <= v_now
+        limit 10 * p_limit
+      )
+      union all (
+        select finished.job_id
+        from leasehold.finished as finished
+        where p_task = 'finished'
+          and finished.keep_until <= v_now
+        limit 10 * p_limit
+      )
+    ) as suspect
+    order by random()
+    limit p_limit
+  );
+end;
+$$;
+-- end sql/internal/_suspects.sql
+
+-- begin sql/internal/_maintain.sql
+-- Does a task of maintenance, if it is due and nobody else is at it, or in any case. Never fails, not even where it
+-- is cancelled: what fails is undone, noted, and tried again later, less of it at a time; its jobs at
+-- once, one by one, so that one of them does not keep all others.
+create or replace function leasehold._maintain(
+  p_task text,
+  p_limit integer,
+  p_span interval,
+  p_always boolean,
+  out done integer,
+  out is_through boolean,
+  out problem text,
+  out is_cancelled boolean
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+as $$
+declare
+  v_now timestamptz := leasehold._now();
+  v_until timestamptz := v_now + p_span;
+  v_every interval := case p_task
+    when 'promote' then interval '0'
+    when 'reap' then interval '500 milliseconds'
+    when 'dedup' then interval '10 minutes'
+    else interval '1 minute'
+  end;
+  v_upkeep leasehold.upkeep;
+  v_job_id bigint;
+begin
+  done := 0;
+  is_through := true;
+  is_cancelled := false;
+  begin
+    select upkeep.* into v_upkeep
+    from leasehold.upkeep as upkeep
+    where upkeep.task = p_task;
+    if not p_always and v_upkeep.due_at > v_now and v_upkeep.last_run_at <= v_now then
+      return;
+    end if;
+    if not p_always and v_every > interval '0' then
+      perform
+      from leasehold.upkeep as upkeep
+      where upkeep.task = p_task
+        and (upkeep.due_at <= v_now or upkeep.last_run_at > v_now)
+      for update skip locked;
+      -- Who holds it may be a transaction that somebody forgot: it is not waited for for long.
+      if not found and v_upkeep.due_at > v_now - interval '10 seconds' then
+        return;
+      end if;
+    end if;
+
+    select task.done, task.is_through into done, is_through
+    from leasehold._perform(
+      p_task, greatest(1, p_limit >> least(v_upkeep.failures, 20)), v_until, null
+    ) as task;
+  exception
+    when query_canceled then
+      problem := sqlerrm;
+      is_cancelled := true;
+    when lock_not_available or deadlock_detected then
+      problem := sqlerrm;
+    when others then
+      problem := sqlerrm;
+      begin
+        foreach v_job_id in array leasehold._suspects(p_task, 1000) loop
+          begin
+            done := done + (
+              select task.done from leasehold._perform(p_task, 1, v_until, v_job_id) as task
+            );
+          exception
+            when others then
+              problem := format('job %s: %s', v_job_id, sqlerrm);
+          end;
+          exit when leasehold._now() >= v_now + interval '200 milliseconds';
+        end loop;
+      exception
+        when query_canceled then
+          done := 0;
+          is_cancelled := true;
+        when others then
+          done := 0;
+      end;
+  end;
+
+  if problem is not null then
+    raise warning 'maintenance task "%" failed: %', p_task, problem;
+  elsif v_every = interval '0' and v_upkeep.failures = 0 and v_upkeep.last_run_at <= v_now then
+    return;
+  end if;
+  begin
+    update leasehold.upkeep as upkeep
+    set
+      last_run_at = case when problem is null then v_now else least(upkeep.last_run_at, v_now) end,
+      due_at = v_now + case
+        when problem is not null then least(
+          make_interval(secs => 2.0 ^ least(upkeep.failures, 20)), greatest(v_every, interval '5 seconds')
+        )
+        when is_through then v_every
+        else interval '0'
+      end,
+      failures = case when problem is null then 0 else upkeep.failures + 1 end,
+      error = left(problem, 16384)
+    where upkeep.task = (
+      select held.task
+      from leasehold.upkeep as held
+      where held.task = p_task
+      for update skip locked
+    );
+  exception
+    -- Then it is tried again sooner than it need be.
+    when query_canceled or others then null;
+  end;
+end;
+$$;
+-- end sql/internal/_maintain.sql
+
+-- begin sql/functions/promote_due.sql
+create or replace function leasehold.promote_due(p_limit integer default 1000)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 10000);
+  return leasehold._promote(p_limit);
+end;
+$$;
+
+comment on function leasehold.promote_due(integer) is
+$doc$Makes scheduled jobs ready whose time has come, the longest due first, and wakes their workers.
+
+p_limit  most jobs to move, 1 to 10000
+
+Returns how many it moved. Any process may run it, several at once do no harm.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
+-- end sql/functions/promote_due.sql
+
+-- begin sql/functions/reap_expired.sql
+create or replace function leasehold.reap_expired(p_limit integer default 1000)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_limit(p_limit, 10000);
+  return leasehold._reap(p_limit);
 end;
 $$;
 
@@ -4580,123 +5062,35 @@ create or replace function leasehold.prune(p_limit integer default 10000)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '100ms'
 as $$
 declare
-  v_now timestamptz;
-  v_today timestamptz;
-  v_past bigint[];
-  v_pruned integer;
-  v_partition text;
+  v_name text;
+  v_task record;
+  v_pruned integer := 0;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 100000);
-  v_now := leasehold._now();
-  v_today := date_trunc('day', v_now, 'UTC');
 
-  -- Whole days only: the partitions of days gone by are emptied, then dropped.
-  with past as (
-    select finished.queue_id, finished.job_id, finished.keep_until
-    from leasehold.finished as finished
-    -- The job's row is locked by who was just told its end.
-    join leasehold.job as job on job.job_id = finished.job_id
-    where finished.keep_until < v_today
-    limit p_limit
-    for update skip locked
-  ), gone as (
-    delete from leasehold.finished as finished
-    using past
-    where finished.keep_until = past.keep_until
-      and finished.queue_id = past.queue_id
-      and finished.job_id = past.job_id
-    returning finished.job_id
-  )
-  select array_agg(gone.job_id) into v_past from gone;
-  v_pruned := leasehold._erase(coalesce(v_past, '{}'));
-
-  for v_partition in
-    select child.relname::text
-    from pg_inherits as heritage
-    join pg_class as child on child.oid = heritage.inhrelid
-    where heritage.inhparent = 'leasehold.finished'::regclass
-      and child.relname ~ '^finished_[0-9]{8}$'
-      and to_date(right(child.relname, 8), 'YYYYMMDD') < v_today at time zone 'UTC'
-  loop
-    exit when exists (select from leasehold.finished as finished where finished.keep_until < v_today);
-    begin
-      execute format('drop table leasehold.%I', v_partition);
-    exception
-      -- Somebody reads it, or another process has just dropped it: the next round tries again.
-      when lock_not_available or undefined_table then null;
-    end;
+  foreach v_name in array array['finished', 'dropped', 'dedup', 'request', 'worker', 'tally'] loop
+    select task.* into v_task
+    from leasehold._maintain(v_name, p_limit, interval '1 day', true) as task;
+    if v_name = 'finished' then
+      v_pruned := v_task.done;
+    end if;
+    exit when v_task.is_cancelled;
   end loop;
-  perform leasehold._ensure_finished_partitions();
-
-  -- A job that slipped into its queue while that was dropped.
-  begin
-    perform leasehold._withdraw(
-      array(
-        select live.job_id
-        from leasehold.queue as queue
-        join leasehold._live as live on live.queue_id = queue.queue_id
-        where queue.dropped_at is not null
-          and live.state <> 'leased'
-        limit p_limit
-      ),
-      'cancelled',
-      'queue_dropped'
-    );
-  exception
-    when lock_not_available then null;
-  end;
-
-  delete from leasehold.request as request
-  where request.ctid = any (array(
-    select old.ctid from leasehold.request as old
-    where old.requested_at < v_now - interval '10 minutes'
-    limit 10 * p_limit
-  ));
-  -- Every key past its window costs a look at its job, which may live for days: not every minute.
-  if leasehold._is_due('dedup', interval '10 minutes') then
-    delete from leasehold.dedup as dedup
-    where (dedup.queue_id, dedup.dedup_key) in (
-      select old.queue_id, old.dedup_key
-      from leasehold.dedup as old
-      where old.expires_at <= v_now
-        and not leasehold._is_live(old.job_id)
-      limit p_limit
-      for update skip locked
-    );
-  end if;
-  delete from leasehold.outage as outage where outage.ended_at < v_now - interval '48 hours';
-  delete from leasehold.worker as worker
-  where worker.heartbeat_at < v_now - interval '24 hours'
-    and not exists (
-      select from leasehold.lease as lease where lease.worker_id = worker.worker_id
-    );
-
-  with folded as (
-    delete from leasehold.tally as tally
-    where tally.ctid = any (array(
-      select old.ctid from leasehold.tally as old limit 10 * p_limit for update skip locked
-    ))
-    returning tally.queue_id, tally.pruned
-  )
-  insert into leasehold.tally (queue_id, pruned)
-  select folded.queue_id, sum(folded.pruned) from folded group by folded.queue_id;
-
   return v_pruned;
 end;
 $$;
 
 comment on function leasehold.prune(integer) is
 $doc$Removes what is past its time: finished jobs after their retention with all that belongs to them, dedup
-keys, remembered requests, workers not seen for a day. Makes the partitions of the days to come.
+keys, remembered requests, workers not seen for a day. tick does the same, a little at a time.
 
 p_limit  most jobs to remove, 1 to 100000
 
-Returns how many jobs it removed. Waits for no lock longer than 100 ms; what it cannot get the next round
-takes. Any process may run it, several at once do no harm.
+Returns how many jobs it removed. It passes over jobs that somebody holds. What fails is undone and left for the
+next call, with a warning; the rest is kept. Any process may run it, several at once do no harm.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
 -- end sql/functions/prune.sql
 
@@ -4709,23 +5103,41 @@ create or replace function leasehold.tick()
 as $$
 declare
   v_answer leasehold.tick_answer;
+  v_name text;
+  v_task record;
+  v_is_through boolean := true;
 begin
   perform leasehold._require_read_committed();
 
-  v_answer.promoted := leasehold.promote_due();
-  v_answer.reaped := case
-    when leasehold._is_due('reap', interval '500 milliseconds') then leasehold.reap_expired()
-    else 0
-  end;
-  v_answer.pruned := case
-    when leasehold._is_due('prune', interval '1 minute') then leasehold.prune()
-    else 0
-  end;
+  v_answer.failed := '{}';
+  foreach v_name in array array['promote', 'reap', 'finished', 'dropped', 'dedup', 'request', 'worker', 'tally'] loop
+    select task.* into v_task
+    from leasehold._maintain(
+      v_name,
+      case when v_name in ('promote', 'reap', 'dropped') then 1000 else 100000 end,
+      interval '50 milliseconds',
+      false
+    ) as task;
+    case v_name
+      when 'promote' then v_answer.promoted := v_task.done;
+      when 'reap' then v_answer.reaped := v_task.done;
+      when 'finished' then v_answer.pruned := v_task.done;
+      else null;
+    end case;
+    v_is_through := v_is_through and v_task.is_through;
+    if v_task.problem is not null then
+      v_answer.failed := v_answer.failed || v_name;
+    end if;
+    -- The time of this statement is up: what is done is kept.
+    exit when v_task.is_cancelled;
+  end loop;
 
-  select greatest(scheduled.run_at - leasehold._now(), interval '0') into v_answer.next_due_in
-  from leasehold.scheduled as scheduled
-  order by scheduled.run_at
-  limit 1;
+  v_answer.next_due_in := case when v_is_through then (
+    select greatest(scheduled.run_at - leasehold._now(), interval '0')
+    from leasehold.scheduled as scheduled
+    order by scheduled.run_at
+    limit 1
+  ) else interval '0' end;
   select count(*)::integer into v_answer.workers
   from leasehold.worker as worker
   where worker.heartbeat_at > leasehold._now() - interval '1 minute';
@@ -4734,10 +5146,15 @@ end;
 $$;
 
 comment on function leasehold.tick() is
-$doc$One round of maintenance: promote_due always, reap_expired at most twice a second, prune once a minute,
-however many processes call it. Call it about once a second, from any process or pg_cron.
+$doc$One round of maintenance: promotes what is due, reaps at most twice a second, prunes once a minute, however
+many processes call it. Call it about once a second, from any process or pg_cron; again at once
+if next_due_in is zero.
 
-Returns what it did, the span until the next scheduled job is due, and how many workers there are to call it.
+Each task fails alone: what it did is undone, all else is kept, also if the statement is cancelled or its time is
+up. A task that failed is named in the answer, its error is a warning and stands in table upkeep, and it is
+tried again after 1, 2, 4 … seconds. A job that makes a task fail does not keep the other jobs.
+No task waits longer than 100 ms for a lock, and none of prune works longer than about 50 ms.
+Returns what it did, the span until there is more to do, and how many workers there are to call it.
 Raises LH006 isolation_not_supported, LH007 read_only. Several at once do no harm; there is no leader.$doc$;
 -- end sql/functions/tick.sql
 

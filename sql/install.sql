@@ -52,7 +52,6 @@
 \ir internal/_lapsed_in.sql
 \ir internal/_seen_since.sql
 \ir internal/_excused.sql
-\ir internal/_is_due.sql
 \ir internal/_job_infos.sql
 \ir internal/_leases_of_request.sql
 \ir internal/_raise_lost.sql
@@ -90,7 +89,6 @@
 \ir internal/_withdraw.sql
 \ir internal/_end_attempts.sql
 \ir internal/_answer_endings.sql
-\ir internal/_ensure_finished_partitions.sql
 -- Group: queues
 \ir functions/create_queue.sql
 \ir functions/pause_queue.sql
@@ -122,6 +120,14 @@
 \ir functions/peek.sql
 \ir functions/redrive.sql
 -- Group: maintain
+\ir internal/_promote.sql
+\ir internal/_reap.sql
+\ir internal/_prune_jobs.sql
+\ir internal/_prune_finished.sql
+\ir internal/_sweep.sql
+\ir internal/_perform.sql
+\ir internal/_suspects.sql
+\ir internal/_maintain.sql
 \ir functions/promote_due.sql
 \ir functions/reap_expired.sql
 \ir functions/prune.sql

@@ -1,6 +1,6 @@
 -- catalogue: rules that hold for every object of the schema, whoever adds the next one.
 begin;
-select plan(42);
+select plan(43);
 
 create temp view function as
 select proc.oid, proc.proname as name, regexp_replace(proc.prosrc, '--[^\n]*', '', 'g') as code, proc.prosqlbody is not null as has_sql_body,
@@ -11,12 +11,10 @@ from pg_proc as proc
 join pg_language as language on language.oid = proc.prolang
 where proc.pronamespace = 'leasehold'::regnamespace;
 
--- Partitions are made of the table they belong to, and have nothing of their own.
 create temp view relation as
 select class.*, obj_description(class.oid, 'pg_class') as comment
 from pg_class as class
 where class.relnamespace = 'leasehold'::regnamespace
-  and (not class.relispartition or class.relname = 'finished_default')
   and class.relname !~ '^migration';
 
 -- Documented.
@@ -165,9 +163,8 @@ reset role;
 
 -- Bodies.
 select is_empty(
-  $$select signature from function where language = 'plpgsql' and code ~* '\mexecute\M'
-    and name not in ('_ensure_finished_partitions', 'prune')$$,
-  'there is no dynamic SQL, except where partitions are made and dropped'
+  $$select signature from function where language = 'plpgsql' and code ~* '\mexecute\M'$$,
+  'there is no dynamic SQL'
 );
 select is_empty(
   $$select signature, match[1] from function
@@ -185,7 +182,7 @@ select is_empty(
 select is_empty(
   $$select signature from function
     where code ~* '\m_wake\M'
-      and name not in ('enqueue', '_enqueue', '_enqueue_plain', 'resume_queue', 'release_many', 'redrive', 'promote_due', 'reap_expired', 'set_waiting')$$,
+      and name not in ('enqueue', '_enqueue', '_enqueue_plain', 'resume_queue', 'release_many', 'redrive', '_promote', '_reap', 'set_waiting')$$,
   'heartbeat, complete and fail wake nobody (hazard N1)'
 );
 select is_empty(
@@ -276,6 +273,12 @@ select is_empty(
 );
 select is_empty(
   $$select relname from relation where relkind in ('r', 'p') and relpersistence <> 'p'$$, 'every table is logged'
+);
+select is_empty(
+  $$select relname from relation
+    where relkind in ('r', 'p')
+      and not exists (select from pg_constraint where conrelid = relation.oid and contype = 'p')$$,
+  'S30 every table has a primary key: logical replication tells rows apart by it'
 );
 
 select * from finish();

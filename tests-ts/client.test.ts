@@ -507,6 +507,7 @@ describe('look, repair and maintain', () => {
       pruned: expect.any(Number),
       nextDueInMs: expect.any(Number),
       workers: expect.any(Number),
+      failed: [],
     });
     expect(answer.nextDueInMs).toBeGreaterThan(0);
     await client.cancel(later);

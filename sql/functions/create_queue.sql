@@ -69,8 +69,6 @@ begin
     max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
     dropped_at = null
   where queue.name = p_queue;
-
-  perform leasehold._ensure_finished_partitions();
 exception
   when check_violation then
     raise exception 'backoff base must not be longer than backoff max'
@@ -97,6 +95,5 @@ p_max_payload_bytes  largest payload as text; 1048576
 
 Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
-their own follow the queue, those enqueued before included. Retention is by whole days (UTC): a job
-goes at the end of the day on which its time is up.
+their own follow the queue, those enqueued before included. A new retention is for jobs that end after it.
 Raises LH007 read_only, 22023. Safe to repeat.$doc$;

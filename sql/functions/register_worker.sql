@@ -35,7 +35,8 @@ begin
       from leasehold.lease as lease
       where lease.expires_at > v_last_seen
         and lease.expires_at <= v_now
-    );
+    )
+  on conflict do nothing;
 
   insert into leasehold.worker as worker (
     worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues

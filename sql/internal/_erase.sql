@@ -20,21 +20,23 @@ begin
   if p_queue_id is not null then
     delete from leasehold.job as job where job.job_id = any (p_job_ids);
     get diagnostics v_erased = row_count;
-    insert into leasehold.tally (queue_id, pruned)
-    select p_queue_id, v_erased where v_erased > 0;
+    insert into leasehold.tally as tally (queue_id, job_id, pruned)
+    select p_queue_id, p_job_ids[1], v_erased where v_erased > 0
+    -- Only where ids have begun anew.
+    on conflict (queue_id, job_id) do update set pruned = tally.pruned + excluded.pruned;
     return v_erased;
   end if;
 
   with gone as (
     delete from leasehold.job as job
     where job.job_id = any (p_job_ids)
-    returning job.queue_id
+    returning job.queue_id, job.job_id
   ), counted as (
-    insert into leasehold.tally (queue_id, pruned)
-    select gone.queue_id, count(*) from gone group by gone.queue_id
-    returning pruned
+    insert into leasehold.tally as tally (queue_id, job_id, pruned)
+    select gone.queue_id, min(gone.job_id), count(*) from gone group by gone.queue_id
+    on conflict (queue_id, job_id) do update set pruned = tally.pruned + excluded.pruned
   )
-  select coalesce(sum(counted.pruned), 0)::integer into v_erased from counted;
+  select count(*)::integer into v_erased from gone;
 
   return v_erased;
 end;

@@ -10,6 +10,11 @@ as $$
 declare
   v_kept integer;
 begin
+  -- Not even a lock on the table where there is nothing to write.
+  if cardinality(p_jobs) = 0 then
+    return;
+  end if;
+
   insert into leasehold.finished (
     job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
     attempt, releases, failures, losses, priority, late, outcome, reason, result

@@ -2,7 +2,8 @@
 -- database may have been away: leases that lapsed then wait one more length for their workers.
 create or replace function leasehold._take_lapsed(
   p_now timestamptz,
-  p_limit integer
+  p_limit integer,
+  p_job_id bigint default null
 )
   returns setof leasehold.lease
   language plpgsql
@@ -19,6 +20,7 @@ begin
     select lease.job_id
     from leasehold.lease as lease
     where lease.expires_at <= p_now
+      and (p_job_id is null or lease.job_id = p_job_id)
       and (
         v_last_seen is null
         or v_last_seen > p_now - lease.duration

@@ -15,6 +15,10 @@ declare
   v_jobs leasehold.finished[];
   v_job_ids bigint[];
 begin
+  if cardinality(p_job_ids) = 0 then
+    return array[]::bigint[];
+  end if;
+
   with wanted as materialized (
     select job.job_id, job.queue_id, job.priority
     from leasehold.job as job

@@ -16,18 +16,17 @@ create table leasehold.finished (
   outcome text not null,
   reason text,
   result jsonb,
+  constraint finished_is_the_only_end_of_its_job primary key (queue_id, job_id),
   constraint finished_outcome_is_known check (outcome in ('completed', 'dead', 'cancelled'))
-) partition by range (keep_until);
+);
 
-create table leasehold.finished_default partition of leasehold.finished default;
-
-create index finished_job_idx on leasehold.finished (queue_id, job_id);
+create index finished_prune_idx on leasehold.finished (keep_until);
 
 comment on table leasehold.finished is
-$doc$Jobs that have ended, partitioned by the day (UTC) after which they go, so that completed and dead
-jobs of any retention leave by dropping a table. Payload, attempts and checkpoint go with them.$doc$;
-comment on index leasehold.finished_job_idx is 'job, peek and every repeated call find the end of a job here';
-comment on table leasehold.finished_default is 'takes rows for whose day prune has made no partition yet';
+$doc$Jobs that have ended, until their retention has passed. Payload, attempts and checkpoint go with them.$doc$;
+comment on index leasehold.finished_is_the_only_end_of_its_job is
+  'job, peek and every repeated call find the end of a job here';
+comment on index leasehold.finished_prune_idx is 'prune finds what is past its retention';
 comment on column leasehold.finished.token is
   'the token that ended it; null: no holder did. The same call with the same token is answered from here';
 comment on column leasehold.finished.late is 'completed after the lease had expired, before anybody else leased the job';

@@ -1,6 +1,7 @@
 create table leasehold.outage (
   started_at timestamptz not null,
   ended_at timestamptz not null,
+  primary key (started_at, ended_at),
   constraint outage_ends_after_it_starts check (started_at < ended_at)
 );
 
