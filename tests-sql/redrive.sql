@@ -1,6 +1,6 @@
 -- redrive: dead jobs are put back in line as a new generation that keeps its history.
 begin;
-select plan(32);
+select plan(41);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -104,6 +104,52 @@ select is((select count(*)::integer from leasehold.redrive(p_queue => 'bulk')), 
 select is(leasehold_test.state_of('c'), 'dead', 'redrive of a queue leaves other queues alone');
 select is_empty('select leasehold.redrive(p_queue => ''bulk'')', 'redrive of a queue without dead jobs puts nothing back');
 select is_empty('select leasehold.redrive(''{}''::bigint[])', 'redrive of no jobs puts nothing back');
+
+-- Of the jobs of one dedup key one lives.
+create function pg_temp.kill_keyed(p_key text)
+  returns bigint
+  language plpgsql
+as $$
+declare
+  v_job_id bigint;
+begin
+  perform leasehold.create_queue(p_key);
+  v_job_id := leasehold.enqueue(p_key, '1', p_dedup_key => p_key);
+  perform leasehold.dead_letter(leased.job_id, leased.token) from leasehold.lease_jobs(array[p_key], gen_random_uuid()) as leased;
+  return v_job_id;
+end;
+$$;
+create temp table dead as select 'free' as key, pg_temp.kill_keyed('free') as job_id;
+delete from leasehold.dedup;
+select is(array(select leasehold.redrive(array[job_id]) from dead where key = 'free'), array(select job_id from dead), 'S23 redrive puts a job back whose key is free');
+select is(
+  leasehold.enqueue('free', '2', p_dedup_key => 'free'), (select job_id from dead where key = 'free'), 'S23 and the key is its own again: enqueue answers with it'
+);
+insert into dead select 'own', pg_temp.kill_keyed('own');
+select leasehold.redrive((select array_agg(job_id) from dead where key = 'own'));
+select is(leasehold.enqueue('own', '2', p_dedup_key => 'own'), (select job_id from dead where key = 'own'), 'S23 a job that had its key still keeps it');
+insert into dead select 'taken', pg_temp.kill_keyed('taken');
+select leasehold.enqueue('taken', '2', p_dedup_key => 'taken') as job_id into temp table heir;
+select is_empty(
+  $$select leasehold.redrive((select array_agg(job_id) from dead where key = 'taken'))$$, 'S23 redrive leaves a job alone whose key another live job has'
+);
+select is((leasehold.job((select job_id from dead where key = 'taken'))).state, 'dead', 'S23 which stays dead');
+select is_empty($$select leasehold.redrive(p_queue => 'taken', p_limit => 1)$$, 'S23 by its queue as well');
+select leasehold.cancel((table heir));
+select is(
+  array(select leasehold.redrive(p_queue => 'taken')), (select array_agg(job_id) from dead where key = 'taken'), 'S23 until the other has ended'
+);
+insert into dead select 'twice', pg_temp.kill_keyed('twice');
+insert into dead select 'twice', pg_temp.kill_keyed('twice');
+select is(
+  array(select leasehold.redrive(p_queue => 'twice')), (select array[min(job_id)] from dead where key = 'twice'), 'S23 of two dead jobs of one key the first is put back'
+);
+
+-- Generations have no end.
+select pg_temp.kill('old');
+update leasehold.job set generation = 32767 where job_id = leasehold_test.job_id('old');
+select leasehold.redrive(array[leasehold_test.job_id('old')]);
+select is((leasehold.job(leasehold_test.job_id('old'))).generation, 32768, 'S23 a generation follows the 32,767th');
 
 -- Bad arguments.
 create temp table before on commit drop as select leasehold_test.state();
