@@ -114,7 +114,7 @@ declare
   v_job_id bigint;
 begin
   perform leasehold.create_queue(p_key);
-  v_job_id := leasehold.enqueue(p_key, '1', p_dedup_key => p_key);
+  v_job_id := leasehold.enqueue(p_key, '1', p_dedup_key => p_key, p_dedup_window => '0');
   perform leasehold.dead_letter(leased.job_id, leased.token) from leasehold.lease_jobs(array[p_key], gen_random_uuid()) as leased;
   return v_job_id;
 end;
