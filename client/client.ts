@@ -28,12 +28,14 @@ import type {
   Lease,
   LeasedJob,
   NewJob,
+  ParsedOf,
   PayloadOf,
   QueueName,
   QueueSettings,
   QueueStats,
   QueueTypes,
   ResultOf,
+  ReturnedOf,
   Settlement,
   TickAnswer,
   WaitingMode,
@@ -59,9 +61,17 @@ export interface Queryable {
 }
 
 export interface ClientOptions<Q extends QueueTypes> {
-  /** Validators of payloads, used before a job is enqueued. @default none */
+  /**
+   * Validators of payloads, asked before a job is enqueued. They change nothing: the payload is stored as it
+   * was given, for the worker's validator to make of it what the handler sees. @default none
+   */
   readonly schemas?: {
-    readonly [N in QueueName<Q>]?: QueueSchemas<PayloadOf<Q, N>, ResultOf<Q, N>>;
+    readonly [N in QueueName<Q>]?: QueueSchemas<
+      PayloadOf<Q, N>,
+      ResultOf<Q, N>,
+      ParsedOf<Q, N>,
+      ReturnedOf<Q, N>
+    >;
   };
 }
 
@@ -213,11 +223,12 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     payload: PayloadOf<Q, N>,
     options: EnqueueOptions = {},
   ): Promise<string> {
-    const valid = await validate(this.#options.schemas?.[queue]?.payload, 'payload', payload);
+    const json = payloadJson(payload);
+    await this.#validate(queue, json);
     // What is not given does not travel: each parameter costs the database some microseconds.
     const given = [
       ['queue', text, queue],
-      ['payload', jsonb, payloadJson(valid)],
+      ['payload', jsonb, json],
       ...optionsOf(options),
     ] as const;
     const parameters = given.map(([name, type], index) => `p_${name} => ${type(index + 1)}`);
@@ -233,19 +244,19 @@ export class Client<Q extends QueueTypes = AnyQueues> {
     queue: N,
     jobs: readonly NewJob<PayloadOf<Q, N>>[],
   ): Promise<string[]> {
-    const schema = this.#options.schemas?.[queue]?.payload;
-    const arePlain = schema === undefined && jobs.every(isPlain);
+    const arePlain = this.#options.schemas?.[queue]?.payload === undefined && jobs.every(isPlain);
     const items: string[] = [];
     if (!arePlain) {
       for (const job of jobs) {
         if (typeof job !== 'object' || job === null) throw invalid('every job must be an object');
         const { payload, ...options } = job;
-        const valid = schema ? await validate(schema, 'payload', payload) : payload;
+        const json = payloadJson(payload);
+        await this.#validate(queue, json);
         const members = optionsOf(options).map(
           // As text, which enqueue is given as well: JSON has no word for what is not a number.
           ([name, type, value]) => `,"${name}":${type === jsonb ? value : JSON.stringify(value)}`,
         );
-        items.push(`{"payload":${payloadJson(valid)}${members.join('')}}`);
+        items.push(`{"payload":${json}${members.join('')}}`);
       }
     }
     // Text, since an array is parsed character by character.
@@ -532,6 +543,12 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   async tick(): Promise<TickAnswer> {
     const [row] = await this.#call(`select ${rows.TICK_ANSWER} from leasehold.tick()`, []);
     return rows.tickAnswer(row ?? {});
+  }
+
+  /** Judges what is stored, which is what the worker's validator will be given. */
+  async #validate(queue: QueueName<Q>, json: string): Promise<void> {
+    const schema = this.#options.schemas?.[queue]?.payload;
+    if (schema !== undefined) await validate(schema, 'payload', JSON.parse(json));
   }
 
   async #settle(call: string, values: readonly Parameter[]): Promise<Settlement> {

@@ -4,16 +4,24 @@ import { LeaseholdError } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import type { QueueSchemas } from './standard-schema.ts';
 import type { ThreadOptions } from './thread-runner.ts';
-import type { CheckpointOf, PayloadOf, QueueName, QueueTypes, ResultOf } from './types.ts';
+import type {
+  CheckpointOf,
+  ParsedOf,
+  PayloadOf,
+  QueueName,
+  QueueTypes,
+  ResultOf,
+  ReturnedOf,
+} from './types.ts';
 
 /** A handler as a function of this process, or as a module to run in worker threads. */
-export type HandlerOf<P, R, C = unknown> =
-  | Handler<P, R, C>
-  | ({ readonly handler: Handler<P, R, C> } & QueueSchemas<P, R>)
+export type HandlerOf<P, R, C = unknown, Parsed = P, Returned = R> =
+  | Handler<Parsed, Returned, C>
+  | ({ readonly handler: Handler<Parsed, Returned, C> } & QueueSchemas<P, R, Parsed, Returned>)
   | ({
       /** Module whose default export is the handler: it may block its thread for as long as it likes. */
       readonly module: URL;
-    } & QueueSchemas<P, R>);
+    } & QueueSchemas<P, R, Parsed, Returned>);
 
 /** Spans are whole milliseconds. */
 export interface SchedulerOptions<Q extends QueueTypes> {
@@ -29,7 +37,13 @@ export interface SchedulerOptions<Q extends QueueTypes> {
   readonly listenConnection?: string | pg.ClientConfig | false;
   /** The handler of each queue. Jobs are leased from these queues only. */
   readonly handlers: {
-    readonly [N in QueueName<Q>]?: HandlerOf<PayloadOf<Q, N>, ResultOf<Q, N>, CheckpointOf<Q, N>>;
+    readonly [N in QueueName<Q>]?: HandlerOf<
+      PayloadOf<Q, N>,
+      ResultOf<Q, N>,
+      CheckpointOf<Q, N>,
+      ParsedOf<Q, N>,
+      ReturnedOf<Q, N>
+    >;
   };
   /** Most handlers that run at once, 1 to 100,000. @default 10 */
   readonly concurrency?: number;

@@ -1,8 +1,21 @@
 import type { Json } from './json.ts';
 
-/** What the queues of an application carry: `{ render: { payload: …; result: …; checkpoint: … } }`. */
+/**
+ * What the queues of an application carry: `{ render: { payload: …; result: …; checkpoint: … } }`. Where a schema
+ * transforms, `payload` is what is enqueued and `parsed` what the handler sees, `returned` what it returns
+ * and `result` what is stored.
+ */
 export type QueueTypes = Readonly<
-  Record<string, { payload: unknown; result?: unknown; checkpoint?: unknown }>
+  Record<
+    string,
+    {
+      payload: unknown;
+      parsed?: unknown;
+      returned?: unknown;
+      result?: unknown;
+      checkpoint?: unknown;
+    }
+  >
 >;
 
 /** Queues of which nothing is said. */
@@ -16,6 +29,20 @@ export type ResultOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extend
 }
   ? R
   : unknown;
+
+/** What the handler sees of a payload. */
+export type ParsedOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+  parsed: infer P;
+}
+  ? P
+  : PayloadOf<Q, N>;
+
+/** What the handler returns. */
+export type ReturnedOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+  returned: infer R;
+}
+  ? R
+  : ResultOf<Q, N>;
 
 export type CheckpointOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
   checkpoint: infer C;

@@ -3,7 +3,7 @@
  * come, or one comes that is not expected.
  */
 import type { Pool } from 'pg';
-import { Client, type Job, Scheduler } from '../client/index.ts';
+import { Client, type Job, Scheduler, type StandardSchema } from '../client/index.ts';
 
 interface Queues {
   readonly [name: string]: { payload: unknown; result?: unknown; checkpoint?: unknown };
@@ -111,4 +111,42 @@ export function schedulers(): void {
   new Scheduler<Typed>({ connection: '', handlers: { mail: { module: './mail.js' } } });
   // @ts-expect-error there must be a connection
   new Scheduler<Typed>({ handlers: {} });
+}
+
+/** What a schema transforms has two sides: what is enqueued and stored, what the handler sees and returns. */
+type Transforming = {
+  remind: {
+    payload: { readonly at: string };
+    parsed: { readonly at: Date };
+    returned: Date;
+    result: number;
+  };
+};
+
+export async function transforming(pool: Pool): Promise<void> {
+  const payload = {} as StandardSchema<{ readonly at: string }, { readonly at: Date }>;
+  const result = {} as StandardSchema<Date, number>;
+  const client = new Client<Transforming>(pool, { schemas: { remind: { payload } } });
+  await client.enqueue('remind', { at: '2030-01-01' });
+  // @ts-expect-error what the handler sees is not what is enqueued
+  await client.enqueue('remind', { at: new Date() });
+  const stored: number | undefined = (await client.job<'remind'>('1')).result;
+  void stored;
+
+  new Scheduler<Transforming>({
+    connection: '',
+    handlers: {
+      remind: { payload, result, handler: ({ payload: { at } }) => new Date(at.getTime()) },
+    },
+  });
+  new Scheduler<Transforming>({
+    connection: '',
+    // @ts-expect-error what is stored is not what the handler returns
+    handlers: { remind: { payload, result, handler: () => 7 } },
+  });
+  new Scheduler<Transforming>({
+    connection: '',
+    // @ts-expect-error the schema is of another queue
+    handlers: { remind: { payload: result, handler: () => new Date() } },
+  });
 }

@@ -11,6 +11,7 @@ import { createDatabase } from '../support/database.ts';
 import { RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
 import refusedCheckpoint from '../support/thread-handlers/refused-checkpoint.ts';
 import type { Stray } from '../support/thread-handlers/stray.ts';
+import transformed, { type Due } from '../support/thread-handlers/transformed.ts';
 import unstorable, { UNSTORABLE } from '../support/thread-handlers/unstorable.ts';
 import { until } from '../support/wait.ts';
 
@@ -68,7 +69,9 @@ test.each(PLACES)(
 );
 
 /** A validator that says what the function says. */
-function schema<T>(validate: StandardSchema<T>['~standard']['validate']): StandardSchema<T> {
+function schema<I, O = I>(
+  validate: StandardSchema<I, O>['~standard']['validate'],
+): StandardSchema<I, O> {
   return { '~standard': { version: 1, vendor: 'by hand', validate } };
 }
 
@@ -393,4 +396,84 @@ test('S13 an exception of nobody knows whom is charged to a job only in a thread
   expect(await scheduler.settled(suspect, 1)).toMatchObject({ status: 'released' });
   expect(await scheduler.settled(suspect, 2)).toMatchObject({ status: 'dead' });
   expect((await client.job(suspect)).history.at(-1)?.error).toMatch(/^Error: of nobody knows/);
+});
+
+/** What is enqueued is not what the handler sees, and neither side takes what is the other's. */
+const due = schema<{ at: string; tags: string[]; bytes: string }, Due>((value) => {
+  const { at, tags, bytes } = value as Record<string, unknown>;
+  if (typeof at !== 'string' || !Array.isArray(tags) || typeof bytes !== 'string') {
+    return { issues: [{ message: 'is not as enqueued' }] };
+  }
+  return { value: { at: new Date(at), tags: new Set(tags.map(String)), bytes: BigInt(bytes) } };
+});
+const words = schema<{ bytes: string }, { words: string[] }>((value) => {
+  const { bytes } = value as { bytes?: unknown };
+  return typeof bytes === 'string'
+    ? { value: { words: bytes.split(' ') } }
+    : { issues: [{ message: 'is not as returned' }] };
+});
+
+interface Transforming {
+  readonly payload: { at: string; tags: string[]; bytes: string };
+  readonly parsed: Due;
+  readonly returned: { bytes: string };
+  readonly result: { words: string[] };
+}
+
+test.each(PLACES)(
+  'S04 a schema that transforms serves both sides, with a handler %s',
+  async (place) => {
+    const queue = await createQueue();
+    const schemas = { payload: due, result: words };
+    const typed = new Client<Record<string, Transforming>>(pool, { schemas: { [queue]: schemas } });
+    const payload = { at: '2030-01-01T00:00:00.000Z', tags: ['a', 'b'], bytes: '12' };
+    const one = await typed.enqueue(queue, payload);
+    const [many = ''] = await typed.enqueueMany(queue, [{ payload }]);
+    const [later = ''] = await typed.enqueueMany(queue, [{ payload, priority: 6 }]);
+    const scheduler = await startRecorded({
+      connection: url,
+      threads: { ...TSX_THREADS, max: 1 },
+      handlers: {
+        [queue]:
+          place === 'in a thread'
+            ? { module: handlerModule('transformed'), ...schemas }
+            : { handler: transformed, ...schemas },
+      },
+    });
+    for (const id of [one, many, later]) {
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+      expect(await typed.job(id)).toMatchObject({
+        payload,
+        result: { words: ['1893456000000', 'a,b', '12'] },
+      });
+    }
+  },
+);
+
+test('S04 enqueue judges a payload as it will be stored, which is what the worker is given', async () => {
+  const queue = await createQueue();
+  const date = schema((value) =>
+    value instanceof Date ? { value } : { issues: [{ message: 'is no Date' }] },
+  );
+  const typed = new Client(pool, { schemas: { [queue]: { payload: date } } });
+  const refusal = { code: 'invalid_payload', message: 'payload is not valid: is no Date' };
+  await expect(typed.enqueue(queue, new Date())).rejects.toMatchObject(refusal);
+  await expect(typed.enqueueMany(queue, [{ payload: new Date() }])).rejects.toMatchObject(refusal);
+});
+
+test('S04 a payload whose parsed form cannot be passed to a thread makes its job dead', async () => {
+  const queue = await createQueue();
+  const id = await client.enqueue(queue, {});
+  const scheduler = await startRecorded({
+    connection: url,
+    threads: { ...TSX_THREADS, max: 1 },
+    handlers: {
+      [queue]: { module: handlerModule('echo'), payload: schema(() => ({ value: () => 'code' })) },
+    },
+  });
+  expect(await scheduler.settled(id)).toMatchObject({ status: 'dead' });
+  expect(await client.job(id)).toMatchObject({
+    failures: 0,
+    reason: expect.stringMatching(/cannot be passed to a thread: .*could not be cloned/),
+  });
 });
