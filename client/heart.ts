@@ -12,7 +12,8 @@ export interface HeartOptions {
   /** On a connection of its own, which nothing else of this process can keep busy. */
   readonly client: Client;
   readonly running: ReadonlyMap<string, Running>;
-  readonly heartbeatMs: number;
+  /** How often the leases that are held now are to be renewed. */
+  readonly heartbeatMs: () => number;
   /** Shortest time between two calls that carry checkpoints. */
   readonly checkpointMs: number;
   /** Says that the process is alive. */
@@ -46,7 +47,7 @@ export class Heart {
   }
 
   start(): void {
-    this.#beatAllIn(jittered(this.#options.heartbeatMs));
+    this.#beatAllIn(jittered(this.#options.heartbeatMs()));
   }
 
   stop(): void {
@@ -65,6 +66,12 @@ export class Heart {
     this.#schedule(
       flush ? 0 : Math.max(0, this.#checkpointsSentAt + checkpointMs - performance.now()),
     );
+  }
+
+  /** Jobs were leased, maybe for a shorter time than those before. */
+  leased(): void {
+    const ms = this.#options.heartbeatMs();
+    if (performance.now() + ms < this.#allDueAt) this.#beatAllIn(jittered(ms));
   }
 
   #beatAllIn(ms: number): void {
@@ -94,7 +101,8 @@ export class Heart {
   async #beat(): Promise<void> {
     this.#beating = true;
 
-    const { heartbeatMs, register, checkDeadlines, onEvent } = this.#options;
+    const { register, checkDeadlines, onEvent } = this.#options;
+    const heartbeatMs = this.#options.heartbeatMs();
     checkDeadlines();
 
     // Timers may fire a little early.

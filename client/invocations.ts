@@ -2,7 +2,7 @@ import { type Instant, now } from './clock.ts';
 import type { AbortReason, SchedulerEvent } from './events.ts';
 import { Hand, MAX_WAIT_MS } from './hand.ts';
 import { describeError } from './json.ts';
-import type { Timing } from './options.ts';
+import { DEFAULTS, type Timing } from './options.ts';
 import type { UnparsedJob } from './rows.ts';
 import type { Runner } from './runner.ts';
 import {
@@ -46,6 +46,7 @@ export class Invocations {
     completed: (running, { status, late }) => this.#completed(running, status, late),
   };
   #watch: NodeJS.Timeout | undefined;
+  #watchMs = 0;
   #stopping = false;
 
   /** Fires when a handler has ended, and when its outcome is delivered. */
@@ -66,6 +67,15 @@ export class Invocations {
     return this.#running;
   }
 
+  /** Length of the shortest lease that is held. */
+  get shortestLeaseMs(): number {
+    const { leaseMs } = this.#options.timing;
+    if (leaseMs !== undefined) return leaseMs;
+    let shortestMs = Infinity;
+    for (const { job } of this.#running.values()) shortestMs = Math.min(shortestMs, job.leaseMs);
+    return Number.isFinite(shortestMs) ? shortestMs : DEFAULTS.leaseMs;
+  }
+
   /**
    * How many more jobs to lease besides those that are on their way: those that can start now. Where
    * handlers are much faster than the database, also those that will start before it could answer again,
@@ -82,20 +92,21 @@ export class Invocations {
 
   /** Begins a job that was leased, or goes on with it where its handler still runs. */
   take(job: UnparsedJob, sentAt: Instant): void {
-    const { leaseMs, renewDeadlineMs } = this.#options.timing;
-    const leased = new Running(job, sentAt, leaseMs - renewDeadlineMs, this.#owner);
+    const marginMs = job.leaseMs - this.#options.timing.renewDeadlineOf(job.leaseMs);
+    const leased = new Running(job, sentAt, marginMs, this.#owner);
     const running = this.#running.get(job.jobId);
     if (running === undefined) {
       this.#running.set(job.jobId, leased);
-      this.#startWatch();
+      this.#startWatch(marginMs);
       if (this.#stopping) this.#release(leased);
       else if (this.#working < this.#options.timing.concurrency) this.#begin(leased);
       else this.#hand.keep(leased);
     } else if (running.settled) {
       // Its handler is stuck, and the verdict on it was delivered: another worker may try.
-      void this.#settle(leased, { kind: 'release', delayMs: leaseMs });
+      void this.#settle(leased, { kind: 'release', delayMs: job.leaseMs });
     } else {
-      running.adopt(job, sentAt);
+      running.adopt(job, sentAt, marginMs);
+      this.#startWatch(marginMs);
       this.#emit({ type: 'job:adopted', ...reference(running) });
     }
   }
@@ -326,11 +337,13 @@ export class Invocations {
     }
   }
 
-  #startWatch(): void {
-    if (this.#watch !== undefined) return;
-    const { leaseMs, renewDeadlineMs, heartbeatMs } = this.#options.timing;
+  #startWatch(marginMs: number): void {
     // Fine enough that the signal fires well within the margin before the lease expires.
-    const periodMs = Math.min(250, Math.max(10, (leaseMs - renewDeadlineMs) / 4));
+    const periodMs = Math.min(250, Math.max(10, marginMs / 4));
+    if (this.#watch !== undefined && periodMs >= this.#watchMs) return;
+    this.#stopWatch();
+    this.#watchMs = periodMs;
+    const heartbeatMs = this.#options.timing.heartbeatOf(this.shortestLeaseMs);
     let lookedAt = performance.now();
     this.#watch = setInterval(() => {
       const lagMs = performance.now() - lookedAt - periodMs;

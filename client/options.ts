@@ -47,13 +47,16 @@ export interface SchedulerOptions<Q extends QueueTypes> {
   };
   /** Most handlers that run at once, 1 to 100,000. @default 10 */
   readonly concurrency?: number;
-  /** Length of every lease, 1,000 to 86,400,000. @default 60_000 */
+  /** Length of every lease, 1,000 to 86,400,000. @default that of each queue, which is 60_000 unless set */
   readonly leaseMs?: number;
-  /** Time between renewals. @default a third of leaseMs, at most 60_000 */
+  /**
+   * Time between renewals; without leaseMs, the longest: of the leases that are held the shortest one counts.
+   * @default a third of the lease, at most 60_000
+   */
   readonly heartbeatMs?: number;
   /**
    * After this time without an acknowledged renewal the handler is told to stop; longer than two
-   * heartbeats, shorter than the lease. @default five sixths of leaseMs
+   * heartbeats, shorter than the lease. Without leaseMs, the longest. @default five sixths of the lease
    */
   readonly renewDeadlineMs?: number;
   /** Longest time between two looks for jobs; the least is half of it. @default 1_000 */
@@ -104,9 +107,12 @@ export const DEFAULTS = {
 /** The spans and numbers of a scheduler, checked, with every default filled in. */
 export interface Timing {
   readonly concurrency: number;
-  readonly leaseMs: number;
-  readonly heartbeatMs: number;
-  readonly renewDeadlineMs: number;
+  /** Undefined: that of each queue. */
+  readonly leaseMs: number | undefined;
+  /** How often a lease of this length is renewed. */
+  readonly heartbeatOf: (leaseMs: number) => number;
+  /** How long after its last renewal the handler is told to stop. */
+  readonly renewDeadlineOf: (leaseMs: number) => number;
   readonly pollMs: number;
   readonly probeMs: number;
   readonly maintenanceMs: number;
@@ -118,34 +124,38 @@ export interface Timing {
 
 /** Throws `invalid_argument` where the lengths leave no room for two lost heartbeats. */
 export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Timing {
-  const leaseMs = within('leaseMs', options.leaseMs ?? DEFAULTS.leaseMs, 1_000, 86_400_000);
-  const heartbeatMs = within(
-    'heartbeatMs',
-    options.heartbeatMs ?? Math.min(leaseMs / 3, DEFAULTS.maxHeartbeatMs),
-    100,
-    86_400_000,
-  );
-  const renewDeadlineMs = within(
-    'renewDeadlineMs',
-    options.renewDeadlineMs ?? (leaseMs * 5) / 6,
-    100,
-    86_400_000,
-  );
-  if (renewDeadlineMs >= leaseMs) {
+  const leaseMs = optional('leaseMs', options.leaseMs, 1_000, 86_400_000);
+  const heartbeatMs = optional('heartbeatMs', options.heartbeatMs, 100, 86_400_000);
+  const renewDeadlineMs = optional('renewDeadlineMs', options.renewDeadlineMs, 100, 86_400_000);
+  // What is said beside the length of the leases holds as it is, what is said without it as far as they allow.
+  const isNamed = leaseMs !== undefined;
+  const renewDeadlineOf = (ms: number): number =>
+    isNamed && renewDeadlineMs !== undefined
+      ? renewDeadlineMs
+      : Math.min(renewDeadlineMs ?? Infinity, (ms * 5) / 6);
+  const heartbeatOf = (ms: number): number =>
+    isNamed && heartbeatMs !== undefined
+      ? heartbeatMs
+      : Math.min(heartbeatMs ?? DEFAULTS.maxHeartbeatMs, renewDeadlineOf(ms) * 0.4);
+
+  if (isNamed && renewDeadlineOf(leaseMs) >= leaseMs) {
     throw invalid(
       `renewDeadlineMs must be shorter than leaseMs, so that the handler stops before anyone else starts: got ${renewDeadlineMs} and ${leaseMs}`,
     );
   }
-  if (heartbeatMs * 2 >= renewDeadlineMs) {
+  const [everyMs, mostMs] = isNamed
+    ? [heartbeatOf(leaseMs), renewDeadlineOf(leaseMs)]
+    : [heartbeatMs ?? 0, renewDeadlineMs ?? Infinity];
+  if (everyMs * 2 >= mostMs) {
     throw invalid(
-      `heartbeatMs must leave room for two lost heartbeats before renewDeadlineMs: got ${heartbeatMs} and ${renewDeadlineMs}`,
+      `heartbeatMs must leave room for two lost heartbeats before renewDeadlineMs: got ${everyMs} and ${mostMs}`,
     );
   }
   return {
     concurrency: whole('concurrency', options.concurrency ?? DEFAULTS.concurrency, 1, 100_000),
     leaseMs,
-    heartbeatMs,
-    renewDeadlineMs,
+    heartbeatOf,
+    renewDeadlineOf,
     pollMs: within('pollMs', options.pollMs ?? DEFAULTS.pollMs, 10, 3_600_000),
     probeMs: within('probeMs', options.probeMs ?? DEFAULTS.probeMs, 100, 3_600_000),
     maintenanceMs: within(
@@ -168,7 +178,7 @@ export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Ti
     ),
     callTimeoutMs: within(
       'callTimeoutMs',
-      options.callTimeoutMs ?? Math.min(leaseMs, DEFAULTS.maxCallTimeoutMs),
+      options.callTimeoutMs ?? Math.min(leaseMs ?? Infinity, DEFAULTS.maxCallTimeoutMs),
       50,
       3_600_000,
     ),
@@ -240,6 +250,15 @@ function within(name: string, value: number, min: number, max: number): number {
     throw invalid(`${name} must be between ${min} and ${max}, got ${value}`);
   }
   return value;
+}
+
+function optional(
+  name: string,
+  value: number | undefined,
+  min: number,
+  max: number,
+): number | undefined {
+  return value === undefined ? undefined : within(name, value, min, max);
 }
 
 function whole(name: string, value: number, min: number, max: number): number {

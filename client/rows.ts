@@ -82,20 +82,23 @@ export function leasedJob<P>(row: Row): LeasedJob<P> {
 
 /**
  * The same for a scheduler, whose connection gives every column as text. A row costs by its columns, so what
- * is as in most jobs is null: counters of zero, and the time left where it is all of the lease's ($4).
+ * is as in most jobs is null: counters of zero, the length of the lease where it is the expected one ($6), and the
+ * time left where it is all of that.
  */
 export const UNPARSED_JOB = `
   job_id, token, queue, priority, payload, headers, fence, attempt, ${unless('failures', '0')},
   ${unless('losses', '0')}, ${unless('releases', '0')}, checkpoint,
-  ${wholeMs(unless('remaining', '$4'))}, ${wholeMs('max_runtime')}, ${wholeMs('enqueued_at')}`;
+  ${wholeMs(unless('remaining', 'lease_duration'))}, ${wholeMs('max_runtime')},
+  ${wholeMs('enqueued_at')}, ${wholeMs(unless('lease_duration', '$6'))}`;
 
 /** A leased job whose payload is still text: parsed where it is worked on. */
 export interface UnparsedJob extends LeasedJob<string> {}
 
-export function unparsedJob(row: readonly (string | null)[], leaseMs: number): UnparsedJob {
+export function unparsedJob(row: readonly (string | null)[], expectedMs: number): UnparsedJob {
   const [jobId, token, queue, priority, payload, headers, fence, attempt] = row as string[];
-  const [failures, losses, releases, checkpoint, remainingMs, maxRuntimeMs, enqueuedMs] =
+  const [failures, losses, releases, checkpoint, remainingMs, maxRuntimeMs, enqueuedMs, lengthMs] =
     row.slice(8);
+  const leaseMs = optional(lengthMs, number) ?? expectedMs;
   return {
     jobId: text(jobId),
     token: text(token),

@@ -102,7 +102,7 @@ export class Running {
   #job: UnparsedJob;
   readonly #owner: RunningOwner;
   /** How much earlier than the expiry the lease counts as uncertain. */
-  readonly #marginMs: number;
+  #marginMs: number;
   #deadline: Instant;
   #runsUntil: Instant | undefined;
   /** Made when somebody asks for the signal: most short jobs never do. */
@@ -213,8 +213,9 @@ export class Running {
   }
 
   /** This process leased the job again: the handler goes on under the new lease. */
-  adopt(job: UnparsedJob, sentAt: Instant): void {
+  adopt(job: UnparsedJob, sentAt: Instant, marginMs: number): void {
     this.#job = job;
+    this.#marginMs = marginMs;
     this.#runsUntil = runsUntil(job, sentAt);
     this.#lost = false;
     this.renewed(sentAt, job.remainingMs);

@@ -179,8 +179,11 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     this.#queues = [...this.#runners.keys()];
 
     const connection = configOf('connection', options.connection);
-    const { callTimeoutMs: deadlineMs, heartbeatMs, renewDeadlineMs } = this.#timing;
+    const { callTimeoutMs: deadlineMs } = this.#timing;
     const { checkpointMs, probeMs } = this.#timing;
+    const heartbeatMs = (): number => this.#heartbeatMs();
+    const renewDeadlineMs = (): number =>
+      this.#timing.renewDeadlineOf(this.#invocations.shortestLeaseMs);
     const onEvent = (event: SchedulerEvent): void => this.#emit(event);
     const pace = new Pace();
     this.#workLink = new Link({ connection, deadlineMs, pace, pipelined: true });
@@ -194,11 +197,15 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     this.#heartLink = new Link({
       pace,
       // After an outage a worker has one lease length to show that it is still there.
-      maxBackoffMs: Math.min(heartbeatMs, 5000),
+      get maxBackoffMs() {
+        return Math.min(heartbeatMs(), 5000);
+      },
       connection,
       urgent: true,
       // Swallowed as a call is, and then a connection, there is time left for a third try.
-      deadlineMs: Math.min(deadlineMs, heartbeatMs / 2, (renewDeadlineMs - heartbeatMs) / 3),
+      get deadlineMs() {
+        return Math.min(deadlineMs, heartbeatMs() / 2, (renewDeadlineMs() - heartbeatMs()) / 3);
+      },
       maxDeadlineMs: deadlineMs,
     });
     this.#client = Client.unchecked(this.#workLink);
@@ -461,6 +468,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     // The database looks for the next ones while these begin, unless it has found all there are.
     if (jobs.length === limit) this.#ask(MAX_CALLS, jobs.length);
     for (const job of jobs) this.#invocations.take(job, sentAt);
+    // Of those that the scheduler names, none is shorter than another.
+    if (jobs.length > 0 && this.#timing.leaseMs === undefined) this.#heart.leased();
     if (jobs.length === 0) {
       this.#arrivals.foundNone();
       return;
@@ -537,10 +546,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     }, ms);
   }
 
+  #heartbeatMs(): number {
+    return this.#timing.heartbeatOf(this.#invocations.shortestLeaseMs);
+  }
+
   /** After an outage the first worker to be seen makes that known; before, expired leases look like losses. */
   async #sayIsBack(): Promise<void> {
-    const { heartbeatMs } = this.#timing;
-    const due = this.#registeredAt && after(this.#registeredAt, 2 * heartbeatMs);
+    const due = this.#registeredAt && after(this.#registeredAt, 2 * this.#heartbeatMs());
     if (due === undefined || msUntil(due) <= 0) await this.#register();
   }
 

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
-import { Client, type Context, Scheduler, type StopResult } from '../../client/index.ts';
+import { Client, type Context, type Job, Scheduler, type StopResult } from '../../client/index.ts';
 import { createDatabase, createServer } from '../support/database.ts';
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
 import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
@@ -329,6 +329,99 @@ describe.concurrent('side by side', () => {
     await until(() => performance.now() - beganAt > 4100);
     await scheduler.settled(await client.enqueue(queue, {}));
     expect(scheduler.eventsOf('worker:stopped')).toEqual([]);
+  });
+
+  test('S34 the lease length of each queue applies where the scheduler names none', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [short, long] = [
+      await createQueue({ leaseMs: 1500 }),
+      await createQueue({ leaseMs: 600_000 }),
+    ];
+    const [gate, left] = [new Gate(), new Map<string, number>()];
+    const handler = async (job: Job, context: Context): Promise<void> => {
+      left.set(job.queue, context.remainingMs());
+      await gate.pass();
+    };
+    const scheduler = await startRecorded(
+      { connection: url, pollMs: 50, handlers: { [short]: handler, [long]: handler } },
+      whenOver,
+    );
+    const longId = await client.enqueue(long, {});
+    await until(() => gate.reached === 1);
+    const shortId = await client.enqueue(short, {});
+    await until(() => gate.reached === 2);
+    // Told to stop five sixths into the lease, whichever it is.
+    expect(left.get(short)).toBeLessThanOrEqual(1250);
+    expect(left.get(long)).toBeLessThanOrEqual(500_000);
+    expect(left.get(long)).toBeGreaterThan(400_000);
+
+    // Renewed in time for the shortest that is held, for longer than that is.
+    const ages: number[] = [];
+    const beganAt = performance.now();
+    while (performance.now() - beganAt < 4000) {
+      ages.push((await client.job(shortId)).heartbeatAgeMs ?? Infinity);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(Math.max(...ages)).toBeLessThan(1500);
+    gate.open();
+    for (const id of [longId, shortId]) {
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'completed', late: false });
+    }
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
+  });
+
+  test('S34 a lease length that the scheduler names goes before that of a queue', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const queue = await createQueue({ leaseMs: 600_000 });
+    const gate = new Gate();
+    await startRecorded(
+      { connection: url, leaseMs: 5000, handlers: { [queue]: () => gate.pass() } },
+      whenOver,
+    );
+    const id = await client.enqueue(queue, {});
+    await until(() => gate.reached === 1);
+    expect((await client.job(id)).remainingMs).toBeLessThanOrEqual(5000);
+    gate.open();
+  });
+
+  test('S34 a job that is leased anew under another length goes by that', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const queue = await createQueue({ leaseMs: 1000 });
+    const [gate, proxy] = [new Gate(), await proxied(whenOver)];
+    let remaining = (): number => 0;
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        pollMs: 50,
+        maintenanceMs: 200,
+        handlers: {
+          [queue]: async (_, context) => {
+            remaining = context.remainingMs;
+            await gate.pass();
+          },
+        },
+      },
+      whenOver,
+    );
+    const id = await client.enqueue(queue, {});
+    await until(() => gate.reached === 1);
+    await client.createQueue(queue, { leaseMs: 60_000 });
+    // No heartbeat arrives: the lease runs out, and this very process leases the job again.
+    const fault = proxy.plant({
+      sql: 'heartbeat_many',
+      at: 'before-query',
+      deed: 'black-hole',
+      times: 1000,
+    });
+    await scheduler.event('job:adopted');
+    fault.remove();
+    expect(remaining()).toBeLessThanOrEqual(50_000);
+    expect(remaining()).toBeGreaterThan(30_000);
+    gate.open();
+    expect(await scheduler.settled(id, 2)).toMatchObject({ status: expect.any(String) });
   });
 
   test('S05 stop is over in time during a start that nothing answers', async ({
