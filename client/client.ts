@@ -1,4 +1,4 @@
-import { fromDriver, LeaseholdError, schemaUnknown } from './errors.ts';
+import { fromDriver, fromHandshake, LeaseholdError, schemaUnknown } from './errors.ts';
 import { payloadJson, toJson, toText } from './json.ts';
 import * as rows from './rows.ts';
 import { type QueueSchemas, validate } from './standard-schema.ts';
@@ -155,8 +155,12 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   }
 
   async schemaVersion(): Promise<number> {
-    const [row] = await this.#query('select leasehold.schema_version() as version', []);
-    return Number(row?.version);
+    try {
+      const [row] = await this.#query('select leasehold.schema_version() as version', []);
+      return Number(row?.version);
+    } catch (error) {
+      throw fromHandshake(error);
+    }
   }
 
   // Queues

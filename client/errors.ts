@@ -34,10 +34,7 @@ export type ErrorCode =
 
 const CODES = new Map<string, ErrorCode>([
   ...Object.entries(SQLSTATES).map(([code, state]) => [state, code as ErrorCode] as const),
-  // No such schema, function or type: nothing is installed, or something older than this client.
   ['3F000', 'schema_missing'],
-  ['42883', 'schema_missing'],
-  ['42704', 'schema_missing'],
 ]);
 
 /** SQLSTATE classes of errors that pass by themselves: connection, rollback, resources, shutdown, I/O. */
@@ -84,6 +81,16 @@ export function fromDriver(error: unknown): unknown {
     cause: error,
     sqlstate,
     hint: code === 'schema_missing' ? MIGRATE_HINT : hint,
+  });
+}
+
+/** Of a call that tells whether leasehold is there: no such function means that it is not, elsewhere it may be a slip. */
+export function fromHandshake(error: unknown): unknown {
+  if (sqlstateOf(error) !== '42883') return error;
+  return new LeaseholdError('schema_missing', 'the schema leasehold has no version', {
+    cause: error,
+    sqlstate: '42883',
+    hint: MIGRATE_HINT,
   });
 }
 

@@ -1,6 +1,6 @@
 -- assert_lease: the effects of a job commit only together with a lease that is still held.
 begin;
-select plan(22);
+select plan(23);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 create function pg_temp.assert_lease(p_name text)
@@ -85,6 +85,12 @@ select throws_ok('select leasehold.assert_lease(leasehold_test.job_id(''late''),
 select throws_ok(
   'set local transaction_read_only = on; select pg_temp.assert_lease(''late'')', 'LH007', null,
   'assert_lease refuses a read-only transaction'
+);
+
+select leasehold_test.start('answers');
+select is(
+  leasehold.assert_lease(leasehold_test.job_id('answers'), leasehold_test.token('answers')), true,
+  'S39 assert_lease returns true'
 );
 
 select * from finish();

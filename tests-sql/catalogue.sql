@@ -231,6 +231,16 @@ select is_empty(
   'every function that works at read committed only says so'
 );
 
+select is_empty(
+  $$select signature, argument::regtype
+    from function
+    join pg_proc as proc on proc.oid = function.oid
+    cross join lateral unnest(array_append(proc.proargtypes::oid[], proc.prorettype)) as argument
+    join pg_type as type on type.oid = argument
+    where is_public and type.typtype = 'p'$$,
+  'S39 no public function takes or returns a pseudo-type: drivers cannot read void after it took effect'
+);
+
 -- Tables.
 select is_empty(
   $$select con.conname from pg_constraint as con

@@ -1,6 +1,6 @@
 -- create_queue: a named stream of jobs with its defaults; creating it again changes what is named.
 begin;
-select plan(93);
+select plan(94);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 create function pg_temp.settings(p_queue text)
@@ -142,6 +142,11 @@ from unnest(array[
 select throws_ok(
   'set local transaction_read_only = on; select leasehold.create_queue(''plain'')', 'LH007', null,
   'create_queue refuses a read-only transaction'
+);
+
+select is(
+  array[leasehold.create_queue('answers'), leasehold.create_queue('answers')], array[true, false],
+  'S39 create_queue returns whether the queue is new'
 );
 
 select * from finish();

@@ -1,6 +1,6 @@
 -- drop_queue: a queue that has no live job goes; what ended in it stays for its time.
 begin;
-select plan(15);
+select plan(16);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 select leasehold_test.start('work');
@@ -43,6 +43,9 @@ select throws_ok(
   'set local transaction_read_only = on; select leasehold.drop_queue(''present'')', 'LH007', null,
   'drop_queue refuses a read-only transaction'
 );
+
+select leasehold.create_queue('answers');
+select is(leasehold.drop_queue('answers'), true, 'S39 drop_queue returns true');
 
 select * from finish();
 rollback;

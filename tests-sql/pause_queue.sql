@@ -1,6 +1,6 @@
 -- pause_queue: nothing more is leased from a queue; everything else goes on.
 begin;
-select plan(13);
+select plan(14);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 select leasehold_test.start('work');
@@ -36,6 +36,12 @@ select throws_ok('select leasehold.pause_queue(null)', '22023', null, 'pause_que
 select throws_ok(
   'set local transaction_read_only = on; select leasehold.pause_queue(''work'')', 'LH007', null,
   'pause_queue refuses a read-only transaction'
+);
+
+select leasehold.create_queue('answers');
+select is(
+  array[leasehold.pause_queue('answers'), leasehold.pause_queue('answers')], array[true, false],
+  'S39 pause_queue returns whether the queue was running'
 );
 
 select * from finish();

@@ -1,6 +1,6 @@
 -- resume_queue: a paused queue is leased from again.
 begin;
-select plan(9);
+select plan(10);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -21,6 +21,12 @@ select throws_ok('select leasehold.resume_queue(null)', '22023', null, 'resume_q
 select throws_ok(
   'set local transaction_read_only = on; select leasehold.resume_queue(''work'')', 'LH007', null,
   'resume_queue refuses a read-only transaction'
+);
+
+select leasehold.create_queue('answers'), leasehold.pause_queue('answers');
+select is(
+  array[leasehold.resume_queue('answers'), leasehold.resume_queue('answers')], array[true, false],
+  'S39 resume_queue returns whether the queue was paused'
 );
 
 select * from finish();

@@ -2,7 +2,7 @@ create or replace function leasehold.assert_lease(
   p_job_id bigint,
   p_token uuid
 )
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -25,6 +25,7 @@ begin
       perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
     end if;
   end loop;
+  return true;
 end;
 $$;
 
@@ -35,7 +36,7 @@ p_job_id  the job
 p_token   the token lease_jobs returned
 
 Call it in the transaction that writes the job's effects: they commit only if the lease is still the
-caller's, and nobody can lease the job in between. Heartbeats go on meanwhile.
+caller's, and nobody can lease the job in between. Heartbeats go on meanwhile. Returns true, or raises.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
 Holds a key share lock on the lease row until commit. Safe to repeat.$doc$;

@@ -11,11 +11,13 @@ create or replace function leasehold.create_queue(
   p_keep_dead interval default null,
   p_max_payload_bytes integer default null
 )
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_is_new boolean;
 begin
   perform leasehold._require_writable();
   if p_queue is null then
@@ -54,6 +56,7 @@ begin
   )
   insert into leasehold.mark (queue_id, job_ids)
   select added.queue_id, array_fill(0::bigint, array[10]) from added;
+  v_is_new := found;
 
   update leasehold.queue as queue
   set
@@ -69,6 +72,8 @@ begin
     max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
     dropped_at = null
   where queue.name = p_queue;
+
+  return v_is_new;
 exception
   when check_violation then
     raise exception 'backoff base must not be longer than backoff max'
@@ -93,6 +98,7 @@ p_keep_completed     how long completed and cancelled jobs are kept, zero: not a
 p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
 p_max_payload_bytes  largest payload as text; 1048576
 
+Returns whether it is new: false if there was one of that name, dropped ones included.
 Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. A new retention is for jobs that end after it.

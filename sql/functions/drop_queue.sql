@@ -1,5 +1,5 @@
 create or replace function leasehold.drop_queue(p_queue text)
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -20,6 +20,7 @@ begin
   update leasehold.queue as queue
   set dropped_at = leasehold._now(), paused_at = null
   where queue.queue_id = v_queue.queue_id;
+  return true;
 end;
 $$;
 
@@ -28,5 +29,5 @@ $doc$Drops a queue that has no live job. Its finished jobs stay until their rete
 
 p_queue  the queue to drop
 
-Creating a queue of that name again keeps the settings of the old one where it names none.
+Returns true, or raises. Creating a queue of that name again keeps the settings of the old one where it names none.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, LH009 queue_not_empty, 22023.$doc$;

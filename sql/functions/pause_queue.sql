@@ -1,5 +1,5 @@
 create or replace function leasehold.pause_queue(p_queue text)
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -8,8 +8,10 @@ begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
 
   update leasehold.queue as queue
-  set paused_at = coalesce(queue.paused_at, leasehold._now())
-  where queue.name = p_queue;
+  set paused_at = leasehold._now()
+  where queue.name = p_queue
+    and queue.paused_at is null;
+  return found;
 end;
 $$;
 
@@ -18,4 +20,5 @@ $doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are
 
 p_queue  the queue to pause
 
+Returns whether it was not paused before.
 Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;

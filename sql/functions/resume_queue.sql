@@ -1,17 +1,22 @@
 create or replace function leasehold.resume_queue(p_queue text)
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_was_paused boolean;
 begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
 
   update leasehold.queue as queue
   set paused_at = null
-  where queue.name = p_queue;
+  where queue.name = p_queue
+    and queue.paused_at is not null;
+  v_was_paused := found;
 
   perform leasehold._wake((leasehold._queue(p_queue)).queue_id, leasehold._buckets());
+  return v_was_paused;
 end;
 $$;
 
@@ -20,4 +25,5 @@ $doc$Lets a paused queue be leased from again, and wakes its workers.
 
 p_queue  the queue to resume
 
+Returns whether it was paused before.
 Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Client, migrate, Scheduler, type SchedulerEvent } from '../../client/index.ts';
+import { callAll } from '../support/call-all.ts';
 import {
   createBareDatabase,
   createDatabase,
@@ -13,27 +14,30 @@ import {
 import { Session } from '../support/sessions.ts';
 
 /** What a database or a role may have set, and what a job's life must not care about. */
-const SETTINGS: readonly (readonly [name: string, value: string])[] = [
-  ['default_transaction_isolation', "'repeatable read'"],
-  ['default_transaction_isolation', "'serializable'"],
-  ['default_transaction_deferrable', 'on'],
-  ['array_nulls', 'off'],
-  ['extra_float_digits', '-15'],
-  ['DateStyle', "'SQL, DMY'"],
-  ['IntervalStyle', "'sql_standard'"],
-  ['TimeZone', "'Australia/Lord_Howe'"],
-  ['bytea_output', "'escape'"],
-  ['search_path', 'shadow, pg_catalog'],
-  ['standard_conforming_strings', 'off'],
-  ['transform_null_equals', 'on'],
-  ['row_security', 'off'],
-  ['client_encoding', "'LATIN1'"],
-  ['lock_timeout', "'1s'"],
-  ['statement_timeout', "'10s'"],
-  ['idle_in_transaction_session_timeout', "'10s'"],
-  ['plan_cache_mode', 'force_custom_plan'],
-  ['jit_above_cost', '0'],
-  ['client_min_messages', 'debug1'],
+const SETTINGS: readonly (readonly [settings: string, ...commands: string[]])[] = [
+  ['isolation repeatable read', "default_transaction_isolation = 'repeatable read'"],
+  ['isolation serializable', "default_transaction_isolation = 'serializable'"],
+  ['no array_nulls', 'array_nulls = off'],
+  ['one digit of a fraction', 'extra_float_digits = -15'],
+  ['a search_path with pg_catalog last', 'search_path = shadow, pg_catalog'],
+  [
+    'other styles, limits and plans',
+    'default_transaction_deferrable = on',
+    "DateStyle = 'SQL, DMY'",
+    "IntervalStyle = 'sql_standard'",
+    "TimeZone = 'Australia/Lord_Howe'",
+    "bytea_output = 'escape'",
+    'standard_conforming_strings = off',
+    'transform_null_equals = on',
+    'row_security = off',
+    "client_encoding = 'LATIN1'",
+    "lock_timeout = '2s'",
+    "statement_timeout = '10s'",
+    "idle_in_transaction_session_timeout = '10s'",
+    'plan_cache_mode = force_custom_plan',
+    'jit_above_cost = 0',
+    'client_min_messages = debug1',
+  ],
 ];
 
 /** A function and an operator named as each of pg_catalog's, which fail; and types that hold something else. */
@@ -100,7 +104,7 @@ async function live(url: string): Promise<void> {
   const pool = new pg.Pool({ connectionString: url });
   try {
     await underScheduler(url, new Client(pool));
-    await withoutScheduler(pool);
+    await callAll(pool);
   } finally {
     await pool.end();
   }
@@ -148,78 +152,14 @@ async function underScheduler(url: string, client: Client): Promise<void> {
   });
 }
 
-async function withoutScheduler(pool: pg.Pool): Promise<void> {
-  const client = new Client(pool);
-  const queue = `a "queue", \\ ${randomUUID()}`;
-  const workerId = randomUUID();
-  await client.createQueue(queue, { leaseMs: 90_000, maxFailures: 1 });
-  const runAt = new Date('2000-01-01T00:00:00.5Z');
-  const ids = [
-    await client.enqueue(queue, 1, { headers: { h: null }, runAt, dedupKey: 'null', priority: 3 }),
-    ...(await client.enqueueMany(queue, [
-      { payload: null },
-      { payload: 2 },
-      { payload: 3, timeToLiveMs: 86_400_000 },
-    ])),
-  ];
-  const registered = await client.registerWorker(workerId, { queues: ['null', queue] });
-  expect(registered).toEqual([undefined, expect.any(Number)]);
-  const jobs = await client.leaseJobs([queue], { workerId, limit: 10, requestId: randomUUID() });
-  expect(jobs.map((job) => [job.jobId, job.payload, job.remainingMs])).toEqual(
-    ids.map((id, index) => [id, [1, undefined, 2, 3][index] ?? null, 90_000]),
-  );
-  expect(jobs[0]).toMatchObject({ headers: { h: null }, priority: 3, fence: expect.any(BigInt) });
-  const [one, two, three, four] = jobs;
-  if (!one || !two || !three || !four) throw new Error('four jobs were leased');
-
-  const beats = await client.heartbeatMany([{ ...one, checkpoint: null }, two, three, four]);
-  expect(beats.map(({ status }) => status)).toEqual(['ok', 'ok', 'ok', 'ok']);
-  const [{ remainingMs = 0 } = {}] = beats;
-  expect(remainingMs).toBeGreaterThan(60_000);
-  expect(remainingMs).toBeLessThanOrEqual(90_000);
-  await client.assertLease(one.jobId, one.token);
-  const leased = await client.peek(queue, { state: 'leased' });
-  expect(leased.map((info) => [info.workerId, info.leasedAt?.getFullYear()])).toEqual(
-    leased.map(() => [workerId, new Date().getFullYear()]),
-  );
-  expect(await client.queueStats(queue)).toMatchObject([{ leased: 4, workers: 1 }]);
-
-  const settlements = [
-    ...(await client.completeMany([{ ...one, result: null }, two])),
-    ...(await client.failMany([three])),
-    ...(await client.releaseMany([{ ...four, delayMs: 3_600_000 }])),
-  ];
-  expect(settlements.map(({ status }) => status)).toEqual([
-    'completed',
-    'completed',
-    'dead',
-    'released',
-  ]);
-  const infos = await Promise.all(jobs.map(({ jobId }) => client.job(jobId)));
-  expect(infos.map(({ state, result }) => [state, result])).toEqual([
-    ['completed', null],
-    ['completed', undefined],
-    ['dead', undefined],
-    ['scheduled', undefined],
-  ]);
-  expect(infos[2]?.history).toMatchObject([{ outcome: 'failed', error: undefined, workerId }]);
-  const due = infos[3]?.runAt?.getTime() ?? 0;
-  expect(due - Date.now()).toBeGreaterThan(3_000_000);
-  expect(await client.redrive({ queue })).toEqual([three.jobId]);
-  expect(await client.cancel(three.jobId, 'null')).toBe('cancelled');
-  const { nextDueInMs = 0 } = await client.tick();
-  expect(nextDueInMs).toBeGreaterThan(3_000_000);
-  expect(await client.retireWorker(workerId)).toBe(true);
-}
-
-describe('S27 a job lives as usual where the database has set', async () => {
+describe('S27 a job lives as usual where the database has', async () => {
   const url = await createDatabase();
   beforeAll(() => withClient(url, (client) => client.query(SHADOW)));
   afterAll(() => alterDatabase(url, 'reset all'));
 
-  test.each(SETTINGS)('%s to %s', async (name, value) => {
-    await alterDatabase(url, 'reset all', `set ${name} = ${value}`);
-    if (name !== 'default_transaction_isolation') return await live(url);
+  test.each(SETTINGS)('%s', async (name, ...settings) => {
+    await alterDatabase(url, 'reset all', ...settings.map((setting) => `set ${setting}`));
+    if (!name.startsWith('isolation')) return await live(url);
 
     const pool = new pg.Pool({ connectionString: url });
     try {
@@ -245,7 +185,10 @@ describe('S27 a job lives as usual where the database has set', async () => {
 test('S27 migrate makes the same of a database whatever it has set', async () => {
   const url = await createBareDatabase();
   await withClient(url, (client) => client.query(SHADOW));
-  await alterDatabase(url, ...SETTINGS.map(([name, value]) => `set ${name} = ${value}`));
+  await alterDatabase(
+    url,
+    ...SETTINGS.flatMap(([, ...settings]) => settings.map((each) => `set ${each}`)),
+  );
   await migrate({ connection: url });
   await alterDatabase(url, 'reset all', 'set search_path = shadow, pg_catalog');
   await live(url);
@@ -263,10 +206,13 @@ describe('S28 a standby answers what only looks, and refuses everything else wit
     await server.up();
   });
   const session = await Session.open(server.url);
-  /** A value for every type of a parameter that has no default. */
+  /** A value for every type of a parameter that has no default, and for some by name. */
   const VALUES: Readonly<Record<string, string>> = {
+    p_mode: `'off'`,
+    p_backend_pid: 'pg_backend_pid()',
     bigint: '1',
     'bigint[]': 'array[1]',
+    integer: '1',
     jsonb: `'[{"payload": 1}]'`,
     text: `'q'`,
     'text[]': `array['q']`,
@@ -287,7 +233,10 @@ describe('S28 a standby answers what only looks, and refuses everything else wit
   );
 
   test.each(functions)('$name: $answer', async ({ name, parameters, answer }) => {
-    const values = parameters?.replace(/=> ([a-z[\]]+)/g, (_, type) => `=> ${VALUES[type] ?? '1'}`);
+    const values = parameters?.replace(
+      /(\w+) => ([a-z[\]]+)/g,
+      (_, parameter, type) => `${parameter} => ${VALUES[parameter] ?? VALUES[type]}`,
+    );
     const given = session
       .rows(`select * from leasehold.${name}(${values})`)
       .then(() => 'answered')
