@@ -2485,11 +2485,13 @@ create or replace function leasehold.create_queue(
   p_keep_dead interval default null,
   p_max_payload_bytes integer default null
 )
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_is_new boolean;
 begin
   perform leasehold._require_writable();
   if p_queue is null then
@@ -2528,6 +2530,7 @@ begin
   )
   insert into leasehold.mark (queue_id, job_ids)
   select added.queue_id, array_fill(0::bigint, array[10]) from added;
+  v_is_new := found;
 
   update leasehold.queue as queue
   set
@@ -2543,6 +2546,8 @@ begin
     max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
     dropped_at = null
   where queue.name = p_queue;
+
+  return v_is_new;
 exception
   when check_violation then
     raise exception 'backoff base must not be longer than backoff max'
@@ -2567,6 +2572,7 @@ p_keep_completed     how long completed and cancelled jobs are kept, zero: not a
 p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
 p_max_payload_bytes  largest payload as text; 1048576
 
+Returns whether it is new: false if there was one of that name, dropped ones included.
 Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. A new retention is for jobs that end after it.
@@ -2575,7 +2581,7 @@ Raises LH007 read_only, 22023. Safe to repeat.$doc$;
 
 -- begin sql/functions/pause_queue.sql
 create or replace function leasehold.pause_queue(p_queue text)
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -2584,8 +2590,10 @@ begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
 
   update leasehold.queue as queue
-  set paused_at = coalesce(queue.paused_at, leasehold._now())
-  where queue.name = p_queue;
+  set paused_at = leasehold._now()
+  where queue.name = p_queue
+    and queue.paused_at is null;
+  return found;
 end;
 $$;
 
@@ -2594,24 +2602,30 @@ $doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are
 
 p_queue  the queue to pause
 
+Returns whether it was not paused before.
 Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/pause_queue.sql
 
 -- begin sql/functions/resume_queue.sql
 create or replace function leasehold.resume_queue(p_queue text)
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_was_paused boolean;
 begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
 
   update leasehold.queue as queue
   set paused_at = null
-  where queue.name = p_queue;
+  where queue.name = p_queue
+    and queue.paused_at is not null;
+  v_was_paused := found;
 
   perform leasehold._wake((leasehold._queue(p_queue)).queue_id, leasehold._buckets());
+  return v_was_paused;
 end;
 $$;
 
@@ -2620,6 +2634,7 @@ $doc$Lets a paused queue be leased from again, and wakes its workers.
 
 p_queue  the queue to resume
 
+Returns whether it was paused before.
 Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/resume_queue.sql
 
@@ -2667,7 +2682,7 @@ Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22
 
 -- begin sql/functions/drop_queue.sql
 create or replace function leasehold.drop_queue(p_queue text)
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -2688,6 +2703,7 @@ begin
   update leasehold.queue as queue
   set dropped_at = leasehold._now(), paused_at = null
   where queue.queue_id = v_queue.queue_id;
+  return true;
 end;
 $$;
 
@@ -2696,7 +2712,7 @@ $doc$Drops a queue that has no live job. Its finished jobs stay until their rete
 
 p_queue  the queue to drop
 
-Creating a queue of that name again keeps the settings of the old one where it names none.
+Returns true, or raises. Creating a queue of that name again keeps the settings of the old one where it names none.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, LH009 queue_not_empty, 22023.$doc$;
 -- end sql/functions/drop_queue.sql
 
@@ -3651,7 +3667,7 @@ create or replace function leasehold.assert_lease(
   p_job_id bigint,
   p_token uuid
 )
-  returns void
+  returns boolean
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -3674,6 +3690,7 @@ begin
       perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
     end if;
   end loop;
+  return true;
 end;
 $$;
 
@@ -3684,7 +3701,7 @@ p_job_id  the job
 p_token   the token lease_jobs returned
 
 Call it in the transaction that writes the job's effects: they commit only if the lease is still the
-caller's, and nobody can lease the job in between. Heartbeats go on meanwhile.
+caller's, and nobody can lease the job in between. Heartbeats go on meanwhile. Returns true, or raises.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
 Holds a key share lock on the lease row until commit. Safe to repeat.$doc$;
