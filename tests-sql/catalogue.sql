@@ -1,6 +1,6 @@
 -- catalogue: rules that hold for every object of the schema, whoever adds the next one.
 begin;
-select plan(43);
+select plan(44);
 
 create temp view function as
 select proc.oid, proc.proname as name, regexp_replace(proc.prosrc, '--[^\n]*', '', 'g') as code, proc.prosqlbody is not null as has_sql_body,
