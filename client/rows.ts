@@ -52,7 +52,7 @@ export const QUEUE_STAT = `
   ${ms('oldest_ready_age')} as oldest_ready_age_ms, workers::pg_catalog.text`;
 
 export const TICK_ANSWER = `reaped, promoted, pruned, ${ms('next_due_in')} as next_due_in_ms, workers,
-  to_json(failed)::text as failed`;
+  pg_catalog.to_json(failed)::pg_catalog.text as failed`;
 
 /** nullif, whose "=" is looked for along the search_path. */
 function unless(value: string, usual: string): string {
