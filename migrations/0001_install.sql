@@ -2471,6 +2471,75 @@ end;
 $$;
 -- end sql/internal/_answer_endings.sql
 
+-- begin sql/internal/_release_delay.sql
+-- How long a job waits that is released within a minute of its lease as it was fifty times in a row
+-- before: longer with every time. Any other job waits for nothing.
+create or replace function leasehold._release_delay(p_held leasehold.lease)
+  returns interval
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  v_in_a_row integer;
+begin
+  if p_held.releases < 50 or leasehold._now() >= p_held.leased_at + interval '1 minute' then
+    return interval '0';
+  end if;
+
+  select count(*) into v_in_a_row
+  from (
+    select bool_and(
+      attempt.outcome = 'released'
+      and attempt.ended_at < attempt.leased_at + interval '1 minute'
+    ) over (order by attempt.attempt desc) as goes_on
+    from leasehold.attempt as attempt
+    where attempt.job_id = p_held.job_id
+      and attempt.attempt < p_held.attempt
+    order by attempt.attempt desc
+    limit 100
+  ) as earlier
+  where earlier.goes_on;
+
+  return case
+    when v_in_a_row < 50 then interval '0'
+    else (
+      select leasehold._backoff(
+        greatest(budget.backoff_base, interval '1 second'),
+        greatest(budget.backoff_max, interval '1 second'),
+        v_in_a_row - 50
+      )
+      from leasehold._budget(p_held.job_id) as budget
+    )
+  end;
+end;
+$$;
+-- end sql/internal/_release_delay.sql
+
+-- begin sql/internal/_trim_attempts.sql
+-- Of a job that is released again and again its last hundred attempts stay, and those that spent a failure
+-- or a loss: its history must not grow without end.
+create or replace function leasehold._trim_attempts(p_endings leasehold._ending[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  -- release_many switches this off.
+  set enable_nestloop = on
+as $$
+begin
+  delete from leasehold.attempt as attempt
+  using unnest(p_endings) as ending
+  where (ending.held).releases >= 100
+    and attempt.job_id = (ending.held).job_id
+    and attempt.attempt <= (ending.held).attempt - 100
+    and not attempt.counted;
+end;
+$$;
+-- end sql/internal/_trim_attempts.sql
+
 -- begin sql/functions/create_queue.sql
 create or replace function leasehold.create_queue(
   p_queue text,
@@ -4041,11 +4110,11 @@ begin
     false,
     case
       when held.cancel_requested_at is not null then 'cancelled'
-      when item.delay > interval '0' then 'scheduled'
+      when waits.delay > interval '0' then 'scheduled'
       else 'ready'
     end,
     held.cancel_reason,
-    leasehold._now() + item.delay
+    leasehold._now() + waits.delay
   )::leasehold._ending)
   into v_endings
   from leasehold._take(p_job_ids, p_tokens) as held
@@ -4058,9 +4127,19 @@ begin
     order by item.job_id, item.token, item.ordinality
   ) as item
     on item.job_id = held.job_id
-    and item.token = held.token;
+    and item.token = held.token
+  cross join lateral (
+    select case
+      when held.releases < 50 then item.delay
+      else greatest(item.delay, leasehold._release_delay(held))
+    end as delay
+  ) as waits;
 
   return query select * from leasehold._answer_endings(p_job_ids, p_tokens, v_endings);
+
+  if exists (select from unnest(v_endings) as ending where (ending.held).releases >= 100) then
+    perform leasehold._trim_attempts(v_endings);
+  end if;
 
   perform leasehold._wake((ending.held).queue_id, count(*))
   from unnest(v_endings) as ending
@@ -4078,6 +4157,9 @@ p_delays   how long each is to wait before it may run again, 0 to 3660 days; nul
 
 Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
 or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+A job that is released within a minute of its lease more than fifty times in a row waits by the queue's backoff, longer
+with every time, of a base of a second at least. Of one released so often the last hundred attempts are kept,
+and answer repeated calls.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the lease rows in id order. Safe to repeat.$doc$;
 -- end sql/functions/release_many.sql
@@ -4113,7 +4195,7 @@ p_token   the token lease_jobs returned
 p_delay   how long it is to wait before it may run again, 0 to 3660 days
 
 Returns released, cancelled (a cancel had been asked for), or already_… where this token settled the job
-before. Retires the token.
+before. Retires the token. More than fifty times in a row within a minute of the lease, it waits as release_many says.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
 Locks the lease row. Safe to repeat.$doc$;

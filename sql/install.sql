@@ -89,6 +89,8 @@
 \ir internal/_withdraw.sql
 \ir internal/_end_attempts.sql
 \ir internal/_answer_endings.sql
+\ir internal/_release_delay.sql
+\ir internal/_trim_attempts.sql
 -- Group: queues
 \ir functions/create_queue.sql
 \ir functions/pause_queue.sql

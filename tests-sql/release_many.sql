@@ -1,6 +1,6 @@
 -- release_many: a worker hands back what it has not begun, in one call; each item is judged alone.
 begin;
-select plan(22);
+select plan(31);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -86,6 +86,62 @@ select leasehold_test.start('reaped');
 select leasehold_test.reap();
 select is(pg_temp.release(array['reaped']), array['(released,00:00:00)'], 'release_many takes a reaped lease for one that is held (G4)');
 select is(pg_temp.job('reaped'), '(ready,0,0,1)', 'and takes back its loss');
+
+-- A handler that only ever releases.
+create function pg_temp.again(p_name text, p_times integer, p_held interval default '1 second')
+  returns text[]
+  language plpgsql
+as $$
+declare
+  v_leased leasehold.leased_job;
+  v_waits text[] := '{}';
+  v_retry_in interval;
+begin
+  for n in 1 .. p_times loop
+    select leased.* into v_leased from leasehold.lease_jobs(array[p_name], gen_random_uuid()) as leased;
+    perform leasehold_test.advance(p_held);
+    select settlement.retry_in into v_retry_in
+    from leasehold.release_many(array[v_leased.job_id], array[v_leased.token]) as settlement;
+    v_waits := v_waits || (v_retry_in > interval '0')::text;
+    perform leasehold_test.advance(v_retry_in);
+    perform leasehold.promote_due();
+  end loop;
+  return v_waits;
+end;
+$$;
+select leasehold.create_queue('again', p_backoff_max => '10 minutes');
+select leasehold.enqueue('again', '1') as job_id into temp table again;
+select is(
+  (select array_agg(distinct wait) from unnest(pg_temp.again('again', 50)) as wait), array['false'],
+  'S40 fifty releases in a row, of deploys say, cost no time'
+);
+select leasehold._now() as at into temp table fifty;
+select is(
+  (select array_agg(distinct wait) from unnest(pg_temp.again('again', 15)) as wait), array['true'],
+  'S40 from then on each that comes within a minute of its lease waits'
+);
+select ok(
+  leasehold._now() - (select at from fifty) between interval '2 minutes' and interval '2 hours',
+  'S40 the wait grows, to minutes after fifteen, and no further than the queue says'
+);
+select is(pg_temp.again('again', 1, '61 seconds'), array['false'], 'S40 one that had its lease for a minute does not wait');
+select is(pg_temp.again('again', 2), array['false', 'false'], 'S40 … and the row begins anew');
+select is((select (failures, losses, releases)::text from leasehold.job((table again))), '(0,0,68)', 'S40 all of them stay free of charge');
+select pg_temp.again('again', 45);
+select is((select count(*)::integer from leasehold.attempt where job_id = (table again)), 100, 'S40 of its attempts the last hundred are kept');
+select is(
+  (select array_agg(distinct settlement.status)
+    from (select attempt.token from leasehold.attempt as attempt where attempt.job_id = (table again)) as kept
+    cross join lateral leasehold.release_many(array[(table again)], array[kept.token]) as settlement),
+  array['already_released'], 'S40 and these answer repeated calls (G5)'
+);
+select leasehold_test.start('failed once');
+select leasehold.fail(leasehold_test.job_id('failed once'), leasehold_test.token('failed once'), 'on purpose', '0');
+select pg_temp.again((select queue from leasehold.job(leasehold_test.job_id('failed once'))), 110);
+select is(
+  (select array_agg(outcome) from leasehold.attempt where job_id = leasehold_test.job_id('failed once') and counted),
+  array['failed'], 'S40 an attempt that spent a failure is kept, however many releases follow'
+);
 
 -- Bad arguments.
 select leasehold_test.start('present');

@@ -28,7 +28,7 @@ p_token   the token lease_jobs returned
 p_delay   how long it is to wait before it may run again, 0 to 3660 days
 
 Returns released, cancelled (a cancel had been asked for), or already_… where this token settled the job
-before. Retires the token.
+before. Retires the token. More than fifty times in a row within a minute of the lease, it waits as release_many says.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
 Locks the lease row. Safe to repeat.$doc$;

@@ -30,11 +30,11 @@ begin
     false,
     case
       when held.cancel_requested_at is not null then 'cancelled'
-      when item.delay > interval '0' then 'scheduled'
+      when waits.delay > interval '0' then 'scheduled'
       else 'ready'
     end,
     held.cancel_reason,
-    leasehold._now() + item.delay
+    leasehold._now() + waits.delay
   )::leasehold._ending)
   into v_endings
   from leasehold._take(p_job_ids, p_tokens) as held
@@ -47,9 +47,19 @@ begin
     order by item.job_id, item.token, item.ordinality
   ) as item
     on item.job_id = held.job_id
-    and item.token = held.token;
+    and item.token = held.token
+  cross join lateral (
+    select case
+      when held.releases < 50 then item.delay
+      else greatest(item.delay, leasehold._release_delay(held))
+    end as delay
+  ) as waits;
 
   return query select * from leasehold._answer_endings(p_job_ids, p_tokens, v_endings);
+
+  if exists (select from unnest(v_endings) as ending where (ending.held).releases >= 100) then
+    perform leasehold._trim_attempts(v_endings);
+  end if;
 
   perform leasehold._wake((ending.held).queue_id, count(*))
   from unnest(v_endings) as ending
@@ -67,5 +77,8 @@ p_delays   how long each is to wait before it may run again, 0 to 3660 days; nul
 
 Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
 or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+A job that is released within a minute of its lease more than fifty times in a row waits by the queue's backoff, longer
+with every time, of a base of a second at least. Of one released so often the last hundred attempts are kept,
+and answer repeated calls.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the lease rows in id order. Safe to repeat.$doc$;
