@@ -26,7 +26,10 @@ export type SchedulerEvent =
       readonly late: boolean;
       readonly error?: string;
     } & JobRef)
-  /** The handler was told to stop. */
+  /**
+   * The handler was told to stop. Its signal fires once: one that ignored the loss of an earlier lease is
+   * given up for the second reason all the same, once `cancelGraceMs` has passed.
+   */
   | ({ readonly type: 'job:aborted'; readonly reason: AbortReason } & JobRef)
   /** The lease is not certain any more, or another worker has the job. */
   | ({ readonly type: 'job:lost' } & JobRef)

@@ -183,6 +183,7 @@ export class Running {
   /** It was not lost after all, and is renewed again until the handler, which was told, has ended. */
   keep(): void {
     this.#lost = false;
+    this.stuck = false;
   }
 
   get signal(): AbortSignal {
@@ -217,7 +218,7 @@ export class Running {
     this.#job = job;
     this.#marginMs = marginMs;
     this.#runsUntil = runsUntil(job, sentAt);
-    this.#lost = false;
+    this.keep();
     this.renewed(sentAt, job.remainingMs);
   }
 
@@ -229,10 +230,16 @@ export class Running {
     return this.#runsUntil !== undefined && msUntil(this.#runsUntil, at) <= 0;
   }
 
-  /** Fires the handler's signal. Returns false where it has fired already. */
+  /**
+   * Tells the handler to stop. Returns false if it was told before, unless it was for a lease that is held
+   * again: its signal cannot fire twice, but it can be given up for another reason.
+   */
   abort(reason: AbortReason): boolean {
-    if (this.#aborted !== undefined) return false;
+    const isHeldAgain = this.#aborted?.reason === 'lease_lost' && !this.#lost;
+    if (this.#aborted !== undefined && !(isHeldAgain && reason !== 'lease_lost')) return false;
     this.#aborted = { reason, at: now() };
+    this.givenUp = false;
+    this.stuck = false;
     this.#abort?.abort(new JobAbort(reason));
     return true;
   }

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { afterAll, describe, expect, inject, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { Client, type Context, type Job } from '../../client/index.ts';
 import { createDatabase, databaseUrl, withClient } from '../support/database.ts';
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
@@ -895,5 +895,100 @@ describe('S02 an outcome', () => {
     await admin.query(`alter role ${role} login`);
     await stopped;
     expect(await client.job(id)).toMatchObject({ state: 'ready', releases: 1, losses: 0 });
+  });
+});
+
+describe('S06 a handler that hangs', () => {
+  /** A handler that ignores its signal, until the test ends. */
+  async function hanging(
+    options: { connection?: string; heartbeatMs?: number; maxRuntimeMs?: number } = {},
+  ) {
+    const { connection = url, heartbeatMs = 200, maxRuntimeMs = 0 } = options;
+    const queue = await createQueue({ maxFailures: 1, maxRuntimeMs });
+    const id = await client.enqueue(queue, {});
+    const gate = new Gate();
+    onTestFinished(() => gate.open());
+    const tokens: string[] = [];
+    const scheduler = await startRecorded({
+      connection,
+      concurrency: 2,
+      leaseMs: 60_000,
+      heartbeatMs,
+      cancelGraceMs: 100,
+      handlers: {
+        [queue]: (_, { token }) => {
+          tokens.push(token);
+          return gate.pass();
+        },
+      },
+    });
+    await until(() => gate.reached === 1);
+    return { id, scheduler, tokens };
+  }
+
+  /** Its lease is lost to another worker, which hands the job back: the same process leases it again. */
+  async function adopted(options?: Parameters<typeof hanging>[0]) {
+    const { id, scheduler, tokens } = await hanging(options);
+    const { rows } = await pool.query<{ token: string }>(
+      'update leasehold.lease set token = gen_random_uuid() where job_id = $1 returning token',
+      [id],
+    );
+    await scheduler.event('job:stuck', ({ reason }) => reason === 'lease_lost');
+    await client.release(id, rows[0]?.token ?? '');
+    await scheduler.event('job:adopted');
+    expect(tokens).toHaveLength(1);
+    return { id, scheduler };
+  }
+
+  test('S06 is given up for a cancel after its job was adopted', async () => {
+    const { id, scheduler } = await adopted();
+    await client.cancel(id);
+    expect(await scheduler.settled(id, 2)).toMatchObject({ status: 'cancelled' });
+    expect(scheduler.eventsOf('job:aborted').map(({ reason }) => reason)).toEqual([
+      'lease_lost',
+      'cancelled',
+    ]);
+  });
+
+  test('S06 is given up for the longest runtime after its job was adopted', async () => {
+    const { id, scheduler } = await adopted({ maxRuntimeMs: 4000 });
+    expect(await scheduler.settled(id, 2)).toMatchObject({
+      status: 'dead',
+      error: 'max_runtime_exceeded',
+    });
+    expect(scheduler.eventsOf('job:aborted').map(({ reason }) => reason)).toEqual([
+      'lease_lost',
+      'max_runtime',
+    ]);
+  });
+
+  test('S06 is stuck for stop after its job was adopted, and told so', async () => {
+    const { id, scheduler } = await adopted();
+    expect(await scheduler.stop({ graceMs: 0 })).toMatchObject({
+      stuck: [{ jobId: id, attempt: 2 }],
+    });
+    expect(scheduler.eventsOf('job:stuck').map(({ reason }) => reason)).toEqual([
+      'lease_lost',
+      'shutdown',
+    ]);
+  });
+
+  test('S06 is given up for a cancel after a lease that was given up was renewed all the same', async () => {
+    const proxy = await proxied();
+    const { id, scheduler } = await hanging({ connection: proxy.url, heartbeatMs: 2000 });
+    const { struck } = proxy.plant({
+      sql: 'heartbeat_many(',
+      at: 'before-reply',
+      deed: { delayMs: 500 },
+    });
+    await struck;
+    // The machine was asleep for an hour, as far as it knows.
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 3_600_000);
+    await scheduler.event('job:lost');
+    clock.mockRestore();
+    const heldBefore = proxy.seen('heartbeat_many(').length;
+    await until(() => proxy.seen('heartbeat_many(').length > heldBefore);
+    await client.cancel(id);
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'cancelled' });
   });
 });
