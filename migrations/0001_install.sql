@@ -2478,6 +2478,7 @@ create or replace function leasehold._release_delay(p_held leasehold.lease)
   returns interval
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -2523,6 +2524,7 @@ create or replace function leasehold._trim_attempts(p_endings leasehold._ending[
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off

@@ -4,6 +4,7 @@ create or replace function leasehold._release_delay(p_held leasehold.lease)
   returns interval
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -4,6 +4,7 @@ create or replace function leasehold._trim_attempts(p_endings leasehold._ending[
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
