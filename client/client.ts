@@ -482,12 +482,15 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 
   // Look and repair
 
+  /** Everything about a job. Its history before the page in hand is `historyBefore` its first attempt. */
   async job<N extends QueueName<Q>>(
     jobId: string,
+    options: { historyBefore?: number } = {},
   ): Promise<JobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>> {
-    const [row] = await this.#call(`select ${rows.JOB_INFO} from leasehold.job(${bigint(1)})`, [
-      jobId,
-    ]);
+    const [row] = await this.#call(
+      `select ${rows.JOB_INFO} from leasehold.job(${bigint(1)}, ${integer(2)})`,
+      [jobId, options.historyBefore],
+    );
     return rows.jobInfo(row ?? {});
   }
 

@@ -223,6 +223,7 @@ export interface JobInfo<P = unknown, R = unknown> {
   readonly reason: string | undefined;
   readonly result: R | undefined;
   readonly late: boolean;
+  /** The newest attempts that did not end in success: 100 where `job` shows them, ten where `peek` does. */
   readonly history: readonly Attempt[];
 }
 

@@ -518,7 +518,7 @@ create type leasehold.job_info as (
 comment on type leasehold.job_info is
 $doc$Where a job is and what happened to it. state is its position (scheduled, ready, blocked, leased)
 or its outcome (completed, dead, cancelled). remaining is negative for a lease that has expired and
-has not been reaped. history lists the attempts that did not end in success, oldest first.$doc$;
+has not been reaped. history lists the newest attempts that did not end in success, the older ones first.$doc$;
 -- end sql/types/job_info.sql
 
 -- begin sql/types/queue_stat.sql
@@ -1066,11 +1066,22 @@ return (p_lease).heartbeat_at < pg_catalog.pg_postmaster_start_time()
 -- end sql/internal/_excused.sql
 
 -- begin sql/internal/_job_infos.sql
--- Everything there is to say about jobs, in the order of the ids given.
-create or replace function leasehold._job_infos(p_job_ids bigint[])
+-- Everything there is to say about jobs, in the order of the ids given. Of their history, so many of the
+-- newest entries before an attempt, with errors cut to so many characters.
+create or replace function leasehold._job_infos(
+  p_job_ids bigint[],
+  p_history integer,
+  p_before integer,
+  p_error_characters integer
+)
   returns setof leasehold.job_info
   language sql
   set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
   select
     job.job_id,
@@ -1107,15 +1118,21 @@ as $$
           'attempt', attempt.attempt,
           'outcome', attempt.outcome,
           'counted', attempt.counted,
-          'error', attempt.error,
+          'error', left(attempt.error, p_error_characters),
           'worker_id', attempt.worker_id,
           'leased_at', attempt.leased_at,
           'ended_at', attempt.ended_at
         )
         order by attempt.attempt
       )
-      from leasehold.attempt as attempt
-      where attempt.job_id = job.job_id
+      from (
+        select attempt.*
+        from leasehold.attempt as attempt
+        where attempt.job_id = job.job_id
+          and attempt.attempt < coalesce(p_before::bigint, 9223372036854775807)
+        order by attempt.attempt desc
+        limit p_history
+      ) as attempt
     )
   from unnest(p_job_ids) with ordinality as wanted (job_id, ordinality)
   join leasehold.job as job on job.job_id = wanted.job_id
@@ -1144,22 +1161,31 @@ create or replace function leasehold._leases_of_request(
   returns setof leasehold.leased_job
   language sql
   set search_path = pg_catalog, pg_temp
+  set jit = off
+  -- lease_jobs switches these otherwise, and all of job would be read.
+  set enable_nestloop = on
+  set enable_hashjoin = off
 as $$
   -- Even this answer waits for replication.
   select from leasehold.request as request where request.request_id = p_request_id for key share;
 
   -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
+  with mine as materialized (
+    select lease.*
+    from leasehold.lease as lease
+    where lease.request_id = p_request_id
+      and lease.worker_id = p_worker_id
+  )
   select
     lease.job_id, queue.name, lease.priority, job.payload, job.headers,
     lease.token, lease.fence, lease.attempt, lease.failures, lease.losses,
     lease.releases, checkpoint.data, lease.duration, lease.expires_at - leasehold._now(),
     lease.runs_until - lease.leased_at, job.enqueued_at, lease.expires_at
-  from leasehold.lease as lease
+  from mine as lease
   join leasehold.job as job on job.job_id = lease.job_id
   join leasehold.queue as queue on queue.queue_id = lease.queue_id
   left join leasehold.checkpoint as checkpoint on checkpoint.job_id = lease.job_id
-  where lease.request_id = p_request_id
-    and lease.worker_id = p_worker_id
+  where job.job_id = any (array(select mine.job_id from mine))
   order by array_position(p_queues, queue.name), lease.priority, lease.job_id
 $$;
 -- end sql/internal/_leases_of_request.sql
@@ -4246,7 +4272,10 @@ Locks the lease row. Safe to repeat. redrive takes the job back.$doc$;
 -- end sql/functions/dead_letter.sql
 
 -- begin sql/functions/job.sql
-create or replace function leasehold.job(p_job_id bigint)
+create or replace function leasehold.job(
+  p_job_id bigint,
+  p_history_before integer default null
+)
   returns leasehold.job_info
   language plpgsql
   security definer
@@ -4259,7 +4288,7 @@ begin
     raise exception 'job id must not be null' using errcode = 'invalid_parameter_value';
   end if;
 
-  select info.* into v_info from leasehold._job_infos(array[p_job_id]) as info;
+  select info.* into v_info from leasehold._job_infos(array[p_job_id], 100, p_history_before, 16384) as info;
   if not found then
     perform leasehold._raise_lost(p_job_id, 'job_not_found');
   end if;
@@ -4267,10 +4296,13 @@ begin
 end;
 $$;
 
-comment on function leasehold.job(bigint) is
+comment on function leasehold.job(bigint, integer) is
 $doc$Everything about one job: where it is, who holds it for how long, its attempts, checkpoint and result.
 
-p_job_id  the job
+p_job_id          the job
+p_history_before  show the history before this attempt; null: the end of it
+
+The history has the newest 100 entries; for those before them, name the attempt of the first one.
 
 Raises LH002 job_not_found, 22023. Never shows a token.$doc$;
 -- end sql/functions/job.sql
@@ -4358,7 +4390,7 @@ begin
       order by finished.job_id
       limit p_limit
     )
-  )) as info;
+  ), 10, null, 1000) as info;
 end;
 $$;
 
@@ -4370,7 +4402,8 @@ p_state  scheduled, ready, blocked, leased, completed, dead or cancelled
 p_limit  most jobs to show, 1 to 1000
 p_after  the last job of the page before; null: from the beginning
 
-Ready jobs come in the order in which they will run, all others by job id. Never shows a token.
+Ready jobs come in the order in which they will run, all others by job id. Of their history, peek shows the newest ten
+entries, with errors cut to 1000 characters; job shows more. Never shows a token.
 Raises LH002 job_not_found, LH005 queue_not_found, 22023.$doc$;
 -- end sql/functions/peek.sql
 

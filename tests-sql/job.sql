@@ -1,6 +1,6 @@
 -- job: everything about one job, wherever it is.
 begin;
-select plan(13);
+select plan(18);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold.create_queue('work');
 
@@ -56,6 +56,30 @@ select is(
 select is(
   position(leasehold_test.token('leased 3')::text in leasehold.job(leasehold_test.job_id('leased'))::text), 0,
   'the history shows no token either'
+);
+
+-- A long history comes in pages.
+select leasehold_test.start('long');
+insert into leasehold.attempt (
+  job_id, fence, leased_at, heartbeat_at, expires_at, ended_at, token, worker_id, duration, attempt, counted, outcome, error
+)
+select leasehold_test.job_id('long'), n, leasehold._now(), leasehold._now(), leasehold._now(), leasehold._now(), gen_random_uuid(),
+  gen_random_uuid(), '1 minute', n, false, 'released', repeat('x', 2000)
+from generate_series(1, 250) as n;
+create function pg_temp.page(p_job leasehold.job_info)
+  returns text
+  language sql
+as $$
+  select count(*) || ' from ' || coalesce(min((entry ->> 'attempt')::integer), 0) || ' to ' || coalesce(max((entry ->> 'attempt')::integer), 0)
+    || ', ' || coalesce(max(length(entry ->> 'error')), 0)
+  from jsonb_array_elements(p_job.history) as entry
+$$;
+select is(pg_temp.page(leasehold.job(leasehold_test.job_id('long'))), '100 from 151 to 250, 2000', 'S25 job shows the newest 100 entries of a history');
+select is(pg_temp.page(leasehold.job(leasehold_test.job_id('long'), 151)), '100 from 51 to 150, 2000', 'S25 and the page before, if it is asked for');
+select is(pg_temp.page(leasehold.job(leasehold_test.job_id('long'), 51)), '50 from 1 to 50, 2000', 'S25 the first page is what is left');
+select is((leasehold.job(leasehold_test.job_id('long'), 1)).history, null, 'S25 before which there is nothing');
+select is(
+  (select pg_temp.page(peeked) from leasehold.peek('long', 'leased') as peeked), '10 from 241 to 250, 1000', 'S25 peek shows ten entries, with their errors cut'
 );
 
 create temp table before on commit drop as select leasehold_test.state();

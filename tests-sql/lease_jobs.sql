@@ -1,6 +1,6 @@
 -- lease_jobs: a worker gets jobs that can run now, in the order of the line, each to it alone.
 begin;
-select plan(55);
+select plan(57);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -195,6 +195,25 @@ select throws_ok(
   'lease_jobs refuses a read-only transaction'
 );
 select is(leasehold_test.state(), (table before), 'a call that is refused changes no row');
+
+-- A repeat reads the jobs it returns, however many there are.
+select leasehold.create_queue('repeats');
+select leasehold.enqueue_many('repeats', (select jsonb_agg('{"payload": 1}'::jsonb) from generate_series(1, 1000)));
+select leasehold.lease_jobs(array['repeats'], '00000000-0000-4000-8000-0000000000a5', 5, p_request_id => '00000000-0000-4000-8000-0000000000b5');
+create function pg_temp.read_of_job()
+  returns bigint
+  language sql
+as $$
+  select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relid = 'leasehold.job'::regclass
+$$;
+create temp table before_repeat as select pg_temp.read_of_job() as rows;
+select is(
+  (select count(*)::integer from leasehold.lease_jobs(array['repeats'], '00000000-0000-4000-8000-0000000000a5', 5, p_request_id => '00000000-0000-4000-8000-0000000000b5')),
+  5, 'S25 a repeat returns its leases'
+);
+select cmp_ok(
+  pg_temp.read_of_job() - (select rows from before_repeat), '<=', 20::bigint, 'S25 and reads no other jobs'
+);
 
 select * from finish();
 rollback;

@@ -80,7 +80,7 @@ begin
       order by finished.job_id
       limit p_limit
     )
-  )) as info;
+  ), 10, null, 1000) as info;
 end;
 $$;
 
@@ -92,5 +92,6 @@ p_state  scheduled, ready, blocked, leased, completed, dead or cancelled
 p_limit  most jobs to show, 1 to 1000
 p_after  the last job of the page before; null: from the beginning
 
-Ready jobs come in the order in which they will run, all others by job id. Never shows a token.
+Ready jobs come in the order in which they will run, all others by job id. Of their history, peek shows the newest ten
+entries, with errors cut to 1000 characters; job shows more. Never shows a token.
 Raises LH002 job_not_found, LH005 queue_not_found, 22023.$doc$;

@@ -1,8 +1,19 @@
--- Everything there is to say about jobs, in the order of the ids given.
-create or replace function leasehold._job_infos(p_job_ids bigint[])
+-- Everything there is to say about jobs, in the order of the ids given. Of their history, so many of the
+-- newest entries before an attempt, with errors cut to so many characters.
+create or replace function leasehold._job_infos(
+  p_job_ids bigint[],
+  p_history integer,
+  p_before integer,
+  p_error_characters integer
+)
   returns setof leasehold.job_info
   language sql
   set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
   select
     job.job_id,
@@ -39,15 +50,21 @@ as $$
           'attempt', attempt.attempt,
           'outcome', attempt.outcome,
           'counted', attempt.counted,
-          'error', attempt.error,
+          'error', left(attempt.error, p_error_characters),
           'worker_id', attempt.worker_id,
           'leased_at', attempt.leased_at,
           'ended_at', attempt.ended_at
         )
         order by attempt.attempt
       )
-      from leasehold.attempt as attempt
-      where attempt.job_id = job.job_id
+      from (
+        select attempt.*
+        from leasehold.attempt as attempt
+        where attempt.job_id = job.job_id
+          and attempt.attempt < coalesce(p_before::bigint, 9223372036854775807)
+        order by attempt.attempt desc
+        limit p_history
+      ) as attempt
     )
   from unnest(p_job_ids) with ordinality as wanted (job_id, ordinality)
   join leasehold.job as job on job.job_id = wanted.job_id

@@ -33,4 +33,4 @@ create type leasehold.job_info as (
 comment on type leasehold.job_info is
 $doc$Where a job is and what happened to it. state is its position (scheduled, ready, blocked, leased)
 or its outcome (completed, dead, cancelled). remaining is negative for a lease that has expired and
-has not been reaped. history lists the attempts that did not end in success, oldest first.$doc$;
+has not been reaped. history lists the newest attempts that did not end in success, the older ones first.$doc$;
