@@ -15,6 +15,7 @@ import {
   reference,
 } from './running.ts';
 import type { Settler } from './settler.ts';
+import type { Share } from './shares.ts';
 import { Signal } from './signal.ts';
 import { Tempo } from './tempo.ts';
 import type { HeartbeatAnswer, Settlement, SettlementStatus } from './types.ts';
@@ -24,6 +25,10 @@ const DEPTH = 3;
 
 export interface InvocationsOptions {
   readonly runners: ReadonlyMap<string, Runner>;
+  /** The shares of queues that have limits of their own; undefined: none has. */
+  readonly shares: ReadonlyMap<string, Share> | undefined;
+  /** There is room again for jobs of queues that were at a limit. */
+  readonly onRoom: () => void;
   readonly settler: Settler;
   readonly timing: Timing;
   /** Whether jobs of stuck handlers are released when the scheduler stops. */
@@ -97,6 +102,7 @@ export class Invocations {
     const running = this.#running.get(job.jobId);
     if (running === undefined) {
       this.#running.set(job.jobId, leased);
+      this.#options.shares?.get(job.queue)?.begins();
       this.#startWatch(marginMs);
       if (this.#stopping) this.#release(leased);
       else if (this.#working < this.#options.timing.concurrency) this.#begin(leased);
@@ -250,7 +256,10 @@ export class Invocations {
 
   #end(running: Running): void {
     running.end();
-    this.#running.delete(running.job.jobId);
+    const { jobId, queue } = running.job;
+    if (this.#running.delete(jobId) && this.#options.shares?.get(queue)?.ends()) {
+      this.#options.onRoom();
+    }
     if (this.#running.size === 0) this.#stopWatch();
     this.slotFreed.fire();
   }

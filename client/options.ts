@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { Handler } from './context.ts';
 import { LeaseholdError } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
+import type { Limit } from './shares.ts';
 import type { QueueSchemas } from './standard-schema.ts';
 import type { ThreadOptions } from './thread-runner.ts';
 import type {
@@ -17,11 +18,19 @@ import type {
 /** A handler as a function of this process, or as a module to run in worker threads. */
 export type HandlerOf<P, R, C = unknown, Parsed = P, Returned = R> =
   | Handler<Parsed, Returned, C>
-  | ({ readonly handler: Handler<Parsed, Returned, C> } & QueueSchemas<P, R, Parsed, Returned>)
+  | ({ readonly handler: Handler<Parsed, Returned, C> } & HandlerSettings &
+      QueueSchemas<P, R, Parsed, Returned>)
   | ({
       /** Module whose default export is the handler: it may block its thread for as long as it likes. */
       readonly module: URL;
-    } & QueueSchemas<P, R, Parsed, Returned>);
+    } & HandlerSettings &
+      QueueSchemas<P, R, Parsed, Returned>);
+
+/** What a scheduler may be told of one of its queues. */
+export interface HandlerSettings {
+  /** Most jobs of this queue at once, so that they leave slots to others. @default the scheduler's concurrency */
+  readonly concurrency?: number;
+}
 
 /** Spans are whole milliseconds. */
 export interface SchedulerOptions<Q extends QueueTypes> {
@@ -45,7 +54,7 @@ export interface SchedulerOptions<Q extends QueueTypes> {
       ReturnedOf<Q, N>
     >;
   };
-  /** Most handlers that run at once, 1 to 100,000. @default 10 */
+  /** Most handlers that run at once, of all queues together, 1 to 100,000. @default 10 */
   readonly concurrency?: number;
   /** Length of every lease, 1,000 to 86,400,000. @default that of each queue, which is 60_000 unless set */
   readonly leaseMs?: number;
@@ -210,8 +219,8 @@ export function connectionOf(name: string, connection: unknown): string | pg.Cli
 /** A handler as given, of one of the forms that {@link HandlerOf} names. */
 export type GivenHandler =
   | Handler
-  | ({ readonly handler: Handler } & QueueSchemas)
-  | ({ readonly module: URL } & QueueSchemas);
+  | ({ readonly handler: Handler } & HandlerSettings & QueueSchemas)
+  | ({ readonly module: URL } & HandlerSettings & QueueSchemas);
 
 /** Throws `invalid_argument` for what cannot be a handler. */
 export function handlersOf(handlers: unknown): [queue: string, handler: GivenHandler][] {
@@ -220,7 +229,13 @@ export function handlersOf(handlers: unknown): [queue: string, handler: GivenHan
   for (const [queue, handler] of given) {
     if (typeof handler === 'function') continue;
     const { handler: run, module }: { handler?: unknown; module?: unknown } = Object(handler);
-    if (isObject(handler) && (module instanceof URL || typeof run === 'function')) continue;
+    if (isObject(handler) && (module instanceof URL || typeof run === 'function')) {
+      const { concurrency } = handler as HandlerSettings;
+      if (concurrency !== undefined) {
+        whole(`the concurrency of queue "${queue}"`, concurrency, 1, 100_000);
+      }
+      continue;
+    }
     throw invalid(
       `the handler of queue "${queue}" must be a function, { handler: function } or { module: URL }, got ${shown(handler)}`,
       module === undefined
@@ -230,6 +245,22 @@ export function handlersOf(handlers: unknown): [queue: string, handler: GivenHan
   }
   if (given.length === 0) throw invalid('there must be a handler for at least one queue');
   return given as [string, GivenHandler][];
+}
+
+/** What bounds some of the queues besides the concurrency of all. */
+export function limitsOf(
+  handlers: readonly (readonly [queue: string, handler: GivenHandler])[],
+  concurrency: number,
+  threads: number | undefined,
+): Limit[] {
+  const limits = handlers.map(([queue, given]) => ({
+    queues: [queue],
+    max: (typeof given === 'function' ? undefined : given.concurrency) ?? Infinity,
+  }));
+  // Jobs that no thread is there for cannot start.
+  const inThreads = handlers.filter(([, given]) => 'module' in given && given.module !== undefined);
+  limits.push({ queues: inThreads.map(([queue]) => queue), max: threads ?? Infinity });
+  return limits.filter(({ queues, max }) => queues.length > 0 && max < concurrency);
 }
 
 function isObject(value: unknown): value is object {

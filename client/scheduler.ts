@@ -15,6 +15,7 @@ import {
   connectionOf,
   DEFAULTS,
   handlersOf,
+  limitsOf,
   type SchedulerOptions,
   type Timing,
   timingOf,
@@ -23,6 +24,7 @@ import type { UnparsedJob } from './rows.ts';
 import { FunctionRunner, type Runner } from './runner.ts';
 import { reference } from './running.ts';
 import { Settler } from './settler.ts';
+import { type Share, sharesOf } from './shares.ts';
 import { Signal } from './signal.ts';
 import { ThreadRunner, Threads } from './thread-runner.ts';
 import { Throttle, TokenBucket } from './throttle.ts';
@@ -104,8 +106,17 @@ export interface StopResult {
   readonly undelivered: readonly UndeliveredOutcome[];
 }
 
+/** A lease_jobs call to make. */
+interface Look {
+  readonly share: Share;
+  /** Those of the share that are served. */
+  readonly queues: readonly string[];
+  readonly limit: number;
+}
+
 /** A lease_jobs call that is under way. */
 interface Leasing {
+  readonly share: Share;
   readonly limit: number;
   /** Resolves to how many jobs it brought, once they have begun. Never rejects. */
   readonly answer: Promise<number>;
@@ -122,6 +133,10 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   readonly #options: SchedulerOptions<Q>;
   readonly #timing: Timing;
   readonly #queues: string[];
+  /** The queues that are leased from together, the share that was asked last behind all others. */
+  readonly #shares: Share[];
+  /** Those in which a look has found all there was, since the last rest. */
+  readonly #exhausted = new Set<Share>();
   readonly #runners: ReadonlyMap<string, Runner>;
 
   readonly #workLink: Link;
@@ -177,6 +192,8 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     });
     this.#runners = this.#runnersOf(options);
     this.#queues = [...this.#runners.keys()];
+    const limits = limitsOf(handlersOf(options.handlers), concurrency, options.threads?.max);
+    this.#shares = sharesOf(this.#queues, limits);
 
     const connection = configOf('connection', options.connection);
     const { callTimeoutMs: deadlineMs } = this.#timing;
@@ -218,6 +235,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     });
     this.#invocations = new Invocations({
       runners: this.#runners,
+      shares:
+        limits.length === 0
+          ? undefined
+          : new Map(
+              this.#shares.flatMap((share) => share.queues.map((queue) => [queue, share] as const)),
+            ),
+      onRoom: () => this.#wake.fire(),
       settler: this.#settler,
       timing: this.#timing,
       releaseStuck: options.releaseStuck === true,
@@ -362,13 +386,16 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
     while (!this.#stopping.signal.aborted) {
       if (this.#calls.length === 0) this.#ask(1);
       const [call] = this.#calls;
-      if (call === undefined) {
-        if (this.#served().length > 0) await this.#waitForSlot();
-        else await this.#wake.wait(jittered(this.#timing.pollMs));
-        continue;
-      }
-      const found = await call.answer;
-      if (found < call.limit && this.#calls.length === 0) await this.#waitForJobs();
+      if (call !== undefined) {
+        const found = await call.answer;
+        if (found < call.limit) this.#exhausted.add(call.share);
+        else this.#exhausted.delete(call.share);
+      } else if (this.#exhausted.size > 0) {
+        // The others have no room: that there is some ends this.
+        await this.#waitForJobs();
+        this.#exhausted.clear();
+      } else if (this.#served(this.#queues).length > 0) await this.#waitForSlot();
+      else await this.#wake.wait(jittered(this.#timing.pollMs));
     }
     // What calls under way still bring is released.
     await Promise.all(this.#calls.map(({ answer }) => answer));
@@ -377,18 +404,32 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   /** Asks for as many jobs as are wanted besides those that have come just now or are on their way. */
   #ask(mostCalls: number, arrived = 0): void {
     while (this.#calls.length < mostCalls && !this.#stopping.signal.aborted) {
-      const onTheirWay = this.#calls.reduce((sum, { limit }) => sum + limit, arrived);
-      const limit = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
-      if (limit <= 0 || this.#served().length === 0) return;
-      this.#calls.push(this.#lease(limit));
+      const look = this.#nextLook(arrived);
+      if (look === undefined) return;
+      this.#calls.push(this.#lease(look));
     }
+  }
+
+  /** The queues to ask for jobs, and how many: every turn another share comes first. */
+  #nextLook(arrived = 0): Look | undefined {
+    const onTheirWay = this.#calls.reduce((sum, { limit }) => sum + limit, arrived);
+    const wanted = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
+    if (wanted <= 0) return undefined;
+    for (const share of this.#shares) {
+      if (this.#exhausted.has(share)) continue;
+      const limit = Math.min(wanted, share.room);
+      const queues = limit > 0 ? this.#served(share.queues) : [];
+      if (queues.length === 0) continue;
+      return { share, queues, limit };
+    }
+    return undefined;
   }
 
   async #waitForSlot(): Promise<void> {
     const { slotFreed } = this.#invocations;
     const since = performance.now();
     await slotFreed.wait(FULL_MS);
-    if (this.#invocations.wanted() <= 0 && performance.now() - since >= FULL_MS) {
+    if (this.#nextLook() === undefined && performance.now() - since >= FULL_MS) {
       this.#waiting?.off();
       await slotFreed.wait();
     }
@@ -432,14 +473,13 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
   }
 
   /** The queues whose handlers can be had. */
-  #served(): readonly string[] {
+  #served(queues: readonly string[]): readonly string[] {
     const isServed = (queue: string): boolean => this.#runners.get(queue)?.available === true;
-    return this.#queues.every(isServed) ? this.#queues : this.#queues.filter(isServed);
+    return queues.every(isServed) ? queues : queues.filter(isServed);
   }
 
   /** Leases and starts jobs. Every turn another queue comes first, so that none starves the others. */
-  #lease(limit: number): Leasing {
-    const served = this.#served();
+  #lease({ share, queues: served, limit }: Look): Leasing {
     const first = this.#turn++ % served.length;
     const queues = [...served.slice(first), ...served.slice(0, first)];
     const { leaseMs } = this.#timing;
@@ -448,13 +488,18 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
       const sentAt = now();
       return { sentAt, jobs: await leaseUnparsed(this.#workLink, request) };
     });
+    share.asks(limit);
+    if (this.#shares.length > 1) {
+      this.#shares.push(...this.#shares.splice(this.#shares.indexOf(share), 1));
+    }
     const call: Leasing = {
+      share,
       limit,
       answer: answered.then((answer) => {
         this.#calls.splice(this.#calls.indexOf(call), 1);
-        if (answer === undefined) return 0;
-        this.#begin(answer.jobs, answer.sentAt, limit);
-        return answer.jobs.length;
+        if (answer !== undefined) this.#begin(answer.jobs, answer.sentAt, limit);
+        share.answered(limit);
+        return answer?.jobs.length ?? 0;
       }),
     };
     return call;

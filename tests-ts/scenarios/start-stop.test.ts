@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { Client, type Context, type Job, Scheduler, type StopResult } from '../../client/index.ts';
+import { sharesOf } from '../../client/shares.ts';
 import { createDatabase, createServer } from '../support/database.ts';
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
 import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
@@ -643,5 +644,123 @@ describe('S34 a scheduler is refused', () => {
     ]) {
       expect(make(options)).not.toThrow();
     }
+  });
+});
+
+describe('S40 a limit of a queue', () => {
+  test('S40 long jobs of a queue with a limit leave slots to those of another', async () => {
+    const [long, short] = [await createQueue(), await createQueue()];
+    const gate = new Gate();
+    let most = 0;
+    let running = 0;
+    const scheduler = await startRecorded({
+      connection: url,
+      concurrency: 4,
+      pollMs: 50,
+      handlers: {
+        [long]: {
+          concurrency: 2,
+          handler: async () => {
+            most = Math.max(most, ++running);
+            await gate.pass();
+            running--;
+          },
+        },
+        [short]: () => 'done',
+      },
+    });
+    const ids = await client.enqueueMany(
+      long,
+      Array.from({ length: 8 }, (_, n) => ({ payload: n })),
+    );
+    await until(() => gate.reached === 2);
+    const shorts = await client.enqueueMany(
+      short,
+      Array.from({ length: 20 }, (_, n) => ({ payload: n })),
+    );
+    for (const id of shorts) await scheduler.settled(id);
+    // Nothing is hoarded: what cannot start is for other workers.
+    expect((await client.queueStats(long))[0]).toMatchObject({ leased: 2, ready: 6 });
+    gate.open();
+    for (const id of ids) await scheduler.settled(id);
+    expect(most).toBe(2);
+  });
+
+  test('S40 a slot that becomes free is filled without a poll, however many queues there are', async () => {
+    const [one, other, idle] = [await createQueue(), await createQueue(), await createQueue()];
+    const jobs = Array.from({ length: 12 }, (_, n) => ({ payload: n }));
+    const ids = [
+      ...(await client.enqueueMany(one, jobs)),
+      ...(await client.enqueueMany(other, jobs)),
+    ];
+    const scheduler = await startRecorded({
+      connection: url,
+      listenConnection: false,
+      maintenanceMs: 0,
+      pollMs: 3_600_000,
+      concurrency: 10,
+      handlers: {
+        [one]: { concurrency: 1, handler: () => 'done' },
+        [other]: { concurrency: 2, handler: () => 'done' },
+        [idle]: () => 'done',
+      },
+    });
+    for (const id of ids) await scheduler.settled(id);
+  });
+
+  test('S40 a scheduler all of whose queues are at their limits rests until there is room', async () => {
+    const queue = await createQueue();
+    const [proxy, gate] = [await proxied(), new Gate()];
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 5,
+      pollMs: 3_600_000,
+      maintenanceMs: 200,
+      handlers: { [queue]: { concurrency: 1, handler: () => gate.pass() } },
+    });
+    await scheduler.event('listener:connected');
+    const ids = await client.enqueueMany(queue, [{ payload: 1 }, { payload: 2 }]);
+    await until(() => gate.reached === 1);
+    const looks = proxy.seen('lease_jobs').length;
+    const ticks = proxy.seen('tick(').length;
+    await until(() => proxy.seen('tick(').length >= ticks + 3);
+    expect(proxy.seen('lease_jobs').length).toBe(looks);
+    gate.open();
+    for (const id of ids) await scheduler.settled(id);
+  });
+
+  test('S40 a limit that is no number of jobs is refused', () => {
+    for (const concurrency of [0, -1, 1.5, Number.NaN, 100_001]) {
+      const handlers = { render: { handler: () => 'done', concurrency } };
+      expect(() => new Scheduler({ connection: url, handlers })).toThrow(
+        expect.objectContaining({ message: expect.stringContaining('queue "render"') }),
+      );
+    }
+  });
+
+  test('S40 queues may share a limit and have one of their own', () => {
+    const shares = sharesOf(
+      ['a', 'b', 'c'],
+      [
+        { queues: ['a', 'b'], max: 3 },
+        { queues: ['a'], max: 2 },
+      ],
+    );
+    expect(shares.map(({ queues, room }) => [queues, room])).toEqual([
+      [['a'], 2],
+      [['b'], 3],
+      [['c'], Infinity],
+    ]);
+    const [a, b] = shares;
+    a?.asks(2);
+    expect([a?.room, b?.room]).toEqual([0, 1]);
+    a?.begins();
+    a?.answered(2);
+    expect([a?.room, b?.room]).toEqual([1, 2]);
+    b?.begins();
+    b?.begins();
+    expect([a?.room, b?.room]).toEqual([0, 0]);
+    expect([b?.ends(), b?.ends()]).toEqual([true, false]);
+    expect([a?.room, b?.room]).toEqual([1, 2]);
   });
 });
