@@ -60,30 +60,29 @@ export interface Queryable {
   query(text: string, values?: (string | null)[]): Promise<{ rows: unknown[] }>;
 }
 
-export interface ClientOptions<Q extends QueueTypes> {
+export interface ClientOptions<Q extends QueueTypes<Q>> {
   /**
    * Validators of payloads, asked before a job is enqueued. They change nothing: the payload is stored as it
    * was given, for the worker's validator to make of it what the handler sees. @default none
    */
-  readonly schemas?: {
-    readonly [N in QueueName<Q>]?: QueueSchemas<
-      PayloadOf<Q, N>,
-      ResultOf<Q, N>,
-      ParsedOf<Q, N>,
-      ReturnedOf<Q, N>
-    >;
-  };
+  readonly schemas?:
+    | {
+        readonly [N in QueueName<Q>]?:
+          | QueueSchemas<PayloadOf<Q, N>, ResultOf<Q, N>, ParsedOf<Q, N>, ReturnedOf<Q, N>>
+          | undefined;
+      }
+    | undefined;
 }
 
 export interface LeaseRequest {
   /** The process that asks: a new uuid at every boot. */
   readonly workerId: string;
   /** Most jobs to lease, 1 to 10,000. @default 1 */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Length of the leases, 1,000 to 86,400,000. @default each queue's */
-  readonly leaseMs?: number;
+  readonly leaseMs?: number | undefined;
   /** A new uuid for each call: repeating a call whose answer was lost returns the same leases. */
-  readonly requestId?: string;
+  readonly requestId?: string | undefined;
 }
 
 export interface Completion extends Lease {
@@ -116,7 +115,7 @@ export interface Renewal extends Lease {
  * Every method rejects with a {@link LeaseholdError} for what leasehold refuses, and with the
  * driver's own error for everything else. `\df+ leasehold.*` has the reference.
  */
-export class Client<Q extends QueueTypes = AnyQueues> {
+export class Client<Q extends QueueTypes<Q> = AnyQueues> {
   readonly #db: Queryable;
   readonly #options: ClientOptions<Q>;
   #handshake: Promise<void> | undefined;
@@ -199,7 +198,10 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   }
 
   /** Removes up to `limit` jobs nobody works on; resolves to how many it removed. */
-  async purgeQueue(queue: QueueName<Q>, options: { limit?: number } = {}): Promise<number> {
+  async purgeQueue(
+    queue: QueueName<Q>,
+    options: { limit?: number | undefined } = {},
+  ): Promise<number> {
     const [row] = await this.#call(
       `select leasehold.purge_queue(${text(1)}, ${integer(2)}) as purged`,
       [queue, options.limit ?? 10_000],
@@ -308,10 +310,11 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 
   /** Resolves to whether it was removed: not while it holds leases. */
   async retireWorker(workerId: string): Promise<boolean> {
-    const [row] = await this.#call(`select leasehold.retire_worker(${uuid(1)}) as retired`, [
-      workerId,
-    ]);
-    return row?.retired === true;
+    const [row] = await this.#call(
+      `select leasehold.retire_worker(${uuid(1)})::pg_catalog.text as retired`,
+      [workerId],
+    );
+    return rows.flag(row?.retired);
   }
 
   /**
@@ -367,7 +370,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   /** Renews up to 100,000 leases; answers in the order given. */
   async heartbeatMany(
     renewals: readonly Renewal[],
-    options: { extendMs?: number } = {},
+    options: { extendMs?: number | undefined } = {},
   ): Promise<HeartbeatAnswer[]> {
     const checkpoints = renewals.some((renewal) => renewal.checkpoint !== undefined)
       ? documents(renewals.map((renewal) => renewal.checkpoint))
@@ -497,7 +500,11 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   /** A page of a queue's jobs in one state; the next one is `after` its last job. */
   async peek<N extends QueueName<Q>>(
     queue: N,
-    options: { state?: JobState; limit?: number; after?: string } = {},
+    options: {
+      state?: JobState | undefined;
+      limit?: number | undefined;
+      after?: string | undefined;
+    } = {},
   ): Promise<JobInfo<PayloadOf<Q, N>, ResultOf<Q, N>>[]> {
     const found = await this.#call(
       `select ${rows.JOB_INFO} from leasehold.peek(
@@ -510,7 +517,7 @@ export class Client<Q extends QueueTypes = AnyQueues> {
   /** Puts dead jobs back in line: those named, or any of a queue; resolves to their ids. */
   async redrive(
     which: { jobIds: readonly string[] } | { queue: QueueName<Q> },
-    options: { limit?: number } = {},
+    options: { limit?: number | undefined } = {},
   ): Promise<string[]> {
     const found = await this.#call(
       `select redriven::pg_catalog.text as job_id
@@ -526,21 +533,21 @@ export class Client<Q extends QueueTypes = AnyQueues> {
 
   // Maintain
 
-  async promoteDue(options: { limit?: number } = {}): Promise<number> {
+  async promoteDue(options: { limit?: number | undefined } = {}): Promise<number> {
     const [row] = await this.#call(`select leasehold.promote_due(${integer(1)}) as done`, [
       options.limit ?? 1000,
     ]);
     return Number(row?.done);
   }
 
-  async reapExpired(options: { limit?: number } = {}): Promise<number> {
+  async reapExpired(options: { limit?: number | undefined } = {}): Promise<number> {
     const [row] = await this.#call(`select leasehold.reap_expired(${integer(1)}) as done`, [
       options.limit ?? 1000,
     ]);
     return Number(row?.done);
   }
 
-  async prune(options: { limit?: number } = {}): Promise<number> {
+  async prune(options: { limit?: number | undefined } = {}): Promise<number> {
     const [row] = await this.#call(`select leasehold.prune(${integer(1)}) as done`, [
       options.limit ?? 10_000,
     ]);

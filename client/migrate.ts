@@ -1,21 +1,21 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { PACKAGE_ROOT } from './package-root.ts';
+import { packageRoot } from './package-root.ts';
 
 export interface MigrateOptions {
   /** Where the database is: a connection string, or what `pg.Client` takes. */
   readonly connection: string | pg.ClientConfig;
   /** Longest wait for one lock, in milliseconds; workers may queue behind it that long. @default 2000 */
-  readonly lockTimeoutMs?: number;
+  readonly lockTimeoutMs?: number | undefined;
   /** How often a migration that did not get its locks is tried before giving up, 1 or more. @default 20 */
-  readonly maxAttempts?: number;
+  readonly maxAttempts?: number | undefined;
   /** Told what happens. @default nobody */
-  readonly onEvent?: (event: MigrateEvent) => void;
+  readonly onEvent?: ((event: MigrateEvent) => void) | undefined;
   /** Gives up waiting for the next attempt. @default never */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Folder of the migrations. @default the packaged ones @internal */
-  readonly dir?: string;
+  readonly dir?: string | undefined;
 }
 
 export type MigrateEvent =
@@ -33,9 +33,11 @@ export interface MigrateResult {
 }
 
 /** The packaged migrations: SQL files in the order of their numbers. */
-export const MIGRATIONS_DIR = join(PACKAGE_ROOT, 'migrations');
+export function migrationsDir(): string {
+  return join(packageRoot(), 'migrations');
+}
 
-const DEFAULTS = { lockTimeoutMs: 2_000, maxAttempts: 20, dir: MIGRATIONS_DIR } as const;
+const DEFAULTS = { lockTimeoutMs: 2_000, maxAttempts: 20 } as const;
 
 const BACKOFF_MS = { first: 250, longest: 10_000 } as const;
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -55,7 +57,8 @@ const ADVISORY_LOCK = 5_193_764_281;
  * times, or at once when anything else is wrong.
  */
 export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
-  const { connection, dir, lockTimeoutMs, maxAttempts } = { ...DEFAULTS, ...options };
+  const { connection, dir = migrationsDir() } = options;
+  const { lockTimeoutMs = DEFAULTS.lockTimeoutMs, maxAttempts = DEFAULTS.maxAttempts } = options;
   for (let attempt = 1; ; attempt += 1) {
     try {
       const applied = await tryOnce(connection, dir, lockTimeoutMs);

@@ -29,11 +29,11 @@ export type HandlerOf<P, R, C = unknown, Parsed = P, Returned = R> =
 /** What a scheduler may be told of one of its queues. */
 export interface HandlerSettings {
   /** Most jobs of this queue at once, so that they leave slots to others. @default the scheduler's concurrency */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
 }
 
 /** Spans are whole milliseconds. */
-export interface SchedulerOptions<Q extends QueueTypes> {
+export interface SchedulerOptions<Q extends QueueTypes<Q>> {
   /**
    * The database. The scheduler opens three connections to it, four where handlers end by the hundred, and up
    * to ten more while handlers use `transaction`.
@@ -43,60 +43,62 @@ export interface SchedulerOptions<Q extends QueueTypes> {
    * Where to LISTEN, if not there: past a pooler, say. `false`: find jobs by polling only.
    * @default connection
    */
-  readonly listenConnection?: string | pg.ClientConfig | false;
+  readonly listenConnection?: string | pg.ClientConfig | false | undefined;
   /** The handler of each queue. Jobs are leased from these queues only. */
   readonly handlers: {
-    readonly [N in QueueName<Q>]?: HandlerOf<
-      PayloadOf<Q, N>,
-      ResultOf<Q, N>,
-      CheckpointOf<Q, N>,
-      ParsedOf<Q, N>,
-      ReturnedOf<Q, N>
-    >;
+    readonly [N in QueueName<Q>]?:
+      | HandlerOf<
+          PayloadOf<Q, N>,
+          ResultOf<Q, N>,
+          CheckpointOf<Q, N>,
+          ParsedOf<Q, N>,
+          ReturnedOf<Q, N>
+        >
+      | undefined;
   };
   /** Most handlers that run at once, of all queues together, 1 to 100,000. @default 10 */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Length of every lease, 1,000 to 86,400,000. @default that of each queue, which is 60_000 unless set */
-  readonly leaseMs?: number;
+  readonly leaseMs?: number | undefined;
   /**
    * Time between renewals; without leaseMs, the longest: of the leases that are held the shortest one counts.
    * @default a third of the lease, at most 60_000
    */
-  readonly heartbeatMs?: number;
+  readonly heartbeatMs?: number | undefined;
   /**
    * After this time without an acknowledged renewal the handler is told to stop; longer than two
    * heartbeats, shorter than the lease. Without leaseMs, the longest. @default five sixths of the lease
    */
-  readonly renewDeadlineMs?: number;
+  readonly renewDeadlineMs?: number | undefined;
   /** Longest time between two looks for jobs; the least is half of it. @default 1_000 */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /** Longest time without a notification before one is sent to see whether they arrive. @default 30_000 */
-  readonly probeMs?: number;
+  readonly probeMs?: number | undefined;
   /**
    * Time between two rounds of maintenance (tick), up to ten times as long where there are more than four
    * workers; 0: left to others. @default 1_000
    */
-  readonly maintenanceMs?: number;
+  readonly maintenanceMs?: number | undefined;
   /** Shortest time between two calls that carry checkpoints. @default 1_000 */
-  readonly checkpointMs?: number;
+  readonly checkpointMs?: number | undefined;
   /**
    * How long a handler may go on after its signal fired before its slot is reported stuck; a second at most
    * once stop() has fired it. @default 5_000
    */
-  readonly cancelGraceMs?: number;
+  readonly cancelGraceMs?: number | undefined;
   /**
    * Longest time a call to the database may take; a heartbeat at first no more than half of heartbeatMs and
    * a third of what is left until renewDeadlineMs, so that two more fit. @default leaseMs, at most 10_000
    */
-  readonly callTimeoutMs?: number;
+  readonly callTimeoutMs?: number | undefined;
   /** Longest time start() tries to reach the database before it rejects; Infinity: for ever. @default Infinity */
-  readonly startTimeoutMs?: number;
+  readonly startTimeoutMs?: number | undefined;
   /** Whether stop() releases jobs whose handlers ignore their signal, so that they may run twice. @default false */
-  readonly releaseStuck?: boolean;
+  readonly releaseStuck?: boolean | undefined;
   /** Worker threads, for handlers that are modules. @default as many as concurrency */
-  readonly threads?: ThreadOptions;
+  readonly threads?: ThreadOptions | undefined;
   /** Told everything that happens. What it throws is ignored. @default nobody */
-  readonly onEvent?: (event: SchedulerEvent) => void;
+  readonly onEvent?: ((event: SchedulerEvent) => void) | undefined;
 }
 
 export const DEFAULTS = {
@@ -132,7 +134,7 @@ export interface Timing {
 }
 
 /** Throws `invalid_argument` where the lengths leave no room for two lost heartbeats. */
-export function timingOf<Q extends QueueTypes>(options: SchedulerOptions<Q>): Timing {
+export function timingOf<Q extends QueueTypes<Q>>(options: SchedulerOptions<Q>): Timing {
   const leaseMs = optional('leaseMs', options.leaseMs, 1_000, 86_400_000);
   const heartbeatMs = optional('heartbeatMs', options.heartbeatMs, 100, 86_400_000);
   const renewDeadlineMs = optional('renewDeadlineMs', options.renewDeadlineMs, 100, 86_400_000);

@@ -124,7 +124,7 @@ export function heartbeatAnswer(row: Row): HeartbeatAnswer {
     jobId: text(row.job_id),
     status: text(row.status) as HeartbeatAnswer['status'],
     remainingMs: optional(row.remaining_ms, number),
-    cancelRequested: row.cancel_requested === true,
+    cancelRequested: flag(row.cancel_requested),
     cancelReason: optional(row.cancel_reason, text),
   };
 }
@@ -133,7 +133,7 @@ export function settlement(row: Row): Settlement {
   return {
     jobId: text(row.job_id),
     status: text(row.status) as Settlement['status'],
-    late: row.late === true,
+    late: flag(row.late),
     retryInMs: optional(row.retry_in_ms, number),
   };
 }
@@ -165,13 +165,13 @@ export function jobInfo<P, R>(row: Row): JobInfo<P, R> {
     leasedAt: optional(row.leased_ms, instant),
     remainingMs: optional(row.remaining_ms, number),
     heartbeatAgeMs: optional(row.heartbeat_age_ms, number),
-    cancelRequested: row.cancel_requested === true,
+    cancelRequested: flag(row.cancel_requested),
     checkpoint: json(row.checkpoint),
     checkpointAgeMs: optional(row.checkpoint_age_ms, number),
     finishedAt: optional(row.finished_ms, instant),
     reason: optional(row.reason, text),
     result: json(row.result) as R | undefined,
-    late: row.late === true,
+    late: flag(row.late),
     history: ((json(row.history) ?? []) as Row[]).map(attempt),
   };
 }
@@ -180,7 +180,7 @@ function attempt(row: Row): Attempt {
   return {
     attempt: number(row.attempt),
     outcome: text(row.outcome) as Attempt['outcome'],
-    counted: row.counted === true,
+    counted: flag(row.counted),
     error: optional(row.error, text),
     workerId: text(row.worker_id),
     leasedAt: new Date(text(row.leased_at)),
@@ -191,7 +191,7 @@ function attempt(row: Row): Attempt {
 export function queueStats(row: Row): QueueStats {
   return {
     queue: text(row.queue),
-    paused: row.paused === true,
+    paused: flag(row.paused),
     scheduled: number(row.scheduled),
     ready: number(row.ready),
     blocked: number(row.blocked),
@@ -216,6 +216,9 @@ export function tickAnswer(row: Row): TickAnswer {
   };
 }
 
+/** A pool may have been told to give booleans as the text they come as. */
+export const flag = (value: unknown): boolean =>
+  value === true || value === 't' || value === 'true';
 const text = (value: unknown): string => String(value);
 const number = (value: unknown): number => Number(value);
 const instant = (value: unknown): Date => new Date(Number(value));

@@ -54,7 +54,7 @@ export function hasCompleted(
 /** What ctx.fail says. A delay that the database would refuse is refused here, while somebody can mend it. */
 export function failure(
   error: unknown,
-  options: { retryInMs?: number; retryable?: boolean },
+  options: { retryInMs?: number | undefined; retryable?: boolean | undefined },
 ): Outcome {
   requireDelay('retryInMs', options.retryInMs);
   const { retryInMs, retryable } = options;
@@ -62,7 +62,7 @@ export function failure(
 }
 
 /** What ctx.release says. */
-export function release(options: { delayMs?: number }): Outcome {
+export function release(options: { delayMs?: number | undefined }): Outcome {
   requireDelay('delayMs', options.delayMs);
   return { kind: 'release', delayMs: options.delayMs };
 }

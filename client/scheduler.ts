@@ -127,7 +127,7 @@ interface Leasing {
  * where handlers take microseconds, before the database could answer again. Renews all leases with one
  * call, and delivers every outcome until the database has answered.
  */
-export class Scheduler<Q extends QueueTypes = AnyQueues> {
+export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   /** The id under which this process leases: new at every start. */
   readonly workerId = randomUUID();
   readonly #options: SchedulerOptions<Q>;
@@ -365,7 +365,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
    * Rejects with `invalid_argument`, having changed nothing, for a grace that is no span; else never. Calling
    * it again gives the same promise.
    */
-  stop({ graceMs = DEFAULTS.graceMs }: { graceMs?: number } = {}): Promise<StopResult> {
+  stop({ graceMs = DEFAULTS.graceMs }: { graceMs?: number | undefined } = {}): Promise<StopResult> {
     if (this.#stopped === undefined && !(typeof graceMs === 'number' && graceMs >= 0)) {
       return Promise.reject(
         new LeaseholdError('invalid_argument', `graceMs must be 0 or more, got ${graceMs}`),
@@ -698,7 +698,7 @@ export class Scheduler<Q extends QueueTypes = AnyQueues> {
 
   #runnersOf({ handlers, threads: threadOptions }: SchedulerOptions<Q>): Map<string, Runner> {
     const threads = new Threads(
-      { max: this.#timing.concurrency, ...threadOptions },
+      { ...threadOptions, max: threadOptions?.max ?? this.#timing.concurrency },
       this.#transactions.options,
     );
     const runners = new Map<string, Runner>();

@@ -1,4 +1,4 @@
-import { extname } from 'node:path';
+import { existsSync } from 'node:fs';
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { jittered } from './clock.ts';
@@ -30,11 +30,11 @@ const MISSING_MS = { first: 1_000, longest: 60_000 } as const;
 /** How the worker threads of a scheduler are made. */
 export interface ThreadOptions {
   /** Most threads. @default the scheduler's concurrency */
-  readonly max?: number;
+  readonly max?: number | undefined;
   /** Arguments for Node. @default those of this process */
-  readonly execArgv?: readonly string[];
+  readonly execArgv?: readonly string[] | undefined;
   /** Memory limits of each thread; one that is over them ends and its job fails. */
-  readonly resourceLimits?: { readonly maxOldGenerationSizeMb?: number };
+  readonly resourceLimits?: { readonly maxOldGenerationSizeMb?: number | undefined } | undefined;
 }
 
 /** The worker threads of a scheduler, shared by its queues; made when the first one is needed. */
@@ -144,7 +144,7 @@ export class Threads {
     });
     const { max, execArgv, resourceLimits } = this.#options;
     const threads = new Piscina<ThreadTask, string | undefined>({
-      filename: new URL(`./thread${extname(import.meta.url)}`, import.meta.url).href,
+      filename: threadFile(),
       minThreads: 0,
       maxThreads: max,
       idleTimeout: 10_000,
@@ -179,6 +179,23 @@ export class Threads {
     this.#pools.delete(pool);
     void pool.threads.destroy();
   }
+}
+
+/** The entry of a thread: a file beside this module, or beside the CommonJS file that this is part of. */
+function threadFile(): string {
+  const here: string | undefined = import.meta.url;
+  const name = here?.endsWith('.ts') ? './thread.ts' : './thread.js';
+  const file = here === undefined ? undefined : new URL(name, here);
+  if (file === undefined || !existsSync(file)) {
+    throw new LeaseholdError(
+      'handler_unavailable',
+      'threads cannot start: leasehold is in a bundle',
+      {
+        hint: 'Leave the package out of the bundle.',
+      },
+    );
+  }
+  return file.href;
 }
 
 interface Pool {

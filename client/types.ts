@@ -5,46 +5,47 @@ import type { Json } from './json.ts';
  * transforms, `payload` is what is enqueued and `parsed` what the handler sees, `returned` what it returns
  * and `result` what is stored.
  */
-export type QueueTypes = Readonly<
-  Record<
-    string,
-    {
-      payload: unknown;
-      parsed?: unknown;
-      returned?: unknown;
-      result?: unknown;
-      checkpoint?: unknown;
-    }
-  >
->;
+export type QueueTypes<Q> = {
+  readonly [N in keyof Q]: QueueType;
+  // biome-ignore lint/suspicious/noExplicitAny: an interface has no index signature of any other type
+} & Readonly<Record<string, any>>;
+
+/** What one queue carries. */
+export interface QueueType {
+  readonly payload: unknown;
+  readonly parsed?: unknown;
+  readonly returned?: unknown;
+  readonly result?: unknown;
+  readonly checkpoint?: unknown;
+}
 
 /** Queues of which nothing is said. */
 // biome-ignore lint/suspicious/noExplicitAny: the one place where "anything" is what is meant
 export type AnyQueues = Record<string, { payload: any; result: any; checkpoint: any }>;
 
-export type QueueName<Q extends QueueTypes> = keyof Q & string;
-export type PayloadOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N]['payload'];
-export type ResultOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+export type QueueName<Q extends QueueTypes<Q>> = keyof Q & string;
+export type PayloadOf<Q extends QueueTypes<Q>, N extends QueueName<Q>> = Q[N]['payload'];
+export type ResultOf<Q extends QueueTypes<Q>, N extends QueueName<Q>> = Q[N] extends {
   result: infer R;
 }
   ? R
   : unknown;
 
 /** What the handler sees of a payload. */
-export type ParsedOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+export type ParsedOf<Q extends QueueTypes<Q>, N extends QueueName<Q>> = Q[N] extends {
   parsed: infer P;
 }
   ? P
   : PayloadOf<Q, N>;
 
 /** What the handler returns. */
-export type ReturnedOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+export type ReturnedOf<Q extends QueueTypes<Q>, N extends QueueName<Q>> = Q[N] extends {
   returned: infer R;
 }
   ? R
   : ResultOf<Q, N>;
 
-export type CheckpointOf<Q extends QueueTypes, N extends QueueName<Q>> = Q[N] extends {
+export type CheckpointOf<Q extends QueueTypes<Q>, N extends QueueName<Q>> = Q[N] extends {
   checkpoint: infer C;
 }
   ? C
@@ -56,49 +57,49 @@ export type WaitingMode = 'off' | 'told' | 'watching';
 /** Defaults of a queue. What is not named stays as it is. Spans in whole milliseconds. */
 export interface QueueSettings {
   /** Length of a lease when lease_jobs names none, 1,000 to 86,400,000. @default 60_000 */
-  readonly leaseMs?: number;
+  readonly leaseMs?: number | undefined;
   /** The failure that makes a job dead, from 1. @default 10 */
-  readonly maxFailures?: number;
+  readonly maxFailures?: number | undefined;
   /** The loss (its worker vanished) that makes a job dead, from 1. @default 3 */
-  readonly maxLosses?: number;
+  readonly maxLosses?: number | undefined;
   /** The delay after failure n is random between 0 and this times 2^(n-1). @default 1_000 */
-  readonly backoffBaseMs?: number;
+  readonly backoffBaseMs?: number | undefined;
   /** Where that stops growing. @default 3_600_000 */
-  readonly backoffMaxMs?: number;
+  readonly backoffMaxMs?: number | undefined;
   /** Longest time one attempt may run, from 1,000; 0: for ever. @default 0 */
-  readonly maxRuntimeMs?: number;
+  readonly maxRuntimeMs?: number | undefined;
   /** How long a due job may wait for a worker, from 1,000; 0: for ever. @default 0 */
-  readonly timeToLiveMs?: number;
+  readonly timeToLiveMs?: number | undefined;
   /** How long completed and cancelled jobs are kept; 0: not at all. @default 86_400_000 */
-  readonly keepCompletedMs?: number;
+  readonly keepCompletedMs?: number | undefined;
   /** How long dead jobs are kept; 0: not at all. @default 2_592_000_000 */
-  readonly keepDeadMs?: number;
+  readonly keepDeadMs?: number | undefined;
   /** Largest payload as JSON text, in bytes. @default 1_048_576 */
-  readonly maxPayloadBytes?: number;
+  readonly maxPayloadBytes?: number | undefined;
 }
 
 /** What may be said of a job when it is enqueued. */
 export interface EnqueueOptions {
   /** 0 (first) to 9 (last). @default 5 */
-  readonly priority?: number;
+  readonly priority?: number | undefined;
   /** Not before this instant, by the database's clock. @default now */
-  readonly runAt?: Date;
+  readonly runAt?: Date | undefined;
   /** The same as a span from now; excludes `runAt`. */
-  readonly delayMs?: number;
+  readonly delayMs?: number | undefined;
   /** While the key is taken, enqueueing it again returns the job that took it. */
-  readonly dedupKey?: string;
+  readonly dedupKey?: string | undefined;
   /** How long the key stays taken, from now, and in any case while the job is live. @default 3_600_000 */
-  readonly dedupWindowMs?: number;
+  readonly dedupWindowMs?: number | undefined;
   /** What is not the handler's business: trace ids, tenant. */
-  readonly headers?: Readonly<Record<string, Json>>;
+  readonly headers?: Readonly<Record<string, Json>> | undefined;
   /** @default the queue's */
-  readonly maxFailures?: number;
+  readonly maxFailures?: number | undefined;
   /** @default the queue's */
-  readonly maxLosses?: number;
+  readonly maxLosses?: number | undefined;
   /** Longest time one attempt may run. @default the queue's */
-  readonly maxRuntimeMs?: number;
+  readonly maxRuntimeMs?: number | undefined;
   /** How long it may wait for a worker once it is due. @default the queue's */
-  readonly timeToLiveMs?: number;
+  readonly timeToLiveMs?: number | undefined;
 }
 
 export interface NewJob<P> extends EnqueueOptions {
@@ -269,8 +270,8 @@ export interface TickAnswer {
 
 export interface WorkerInfo {
   readonly queues: readonly string[];
-  readonly concurrency?: number;
-  readonly host?: string;
-  readonly pid?: number;
+  readonly concurrency?: number | undefined;
+  readonly host?: string | undefined;
+  readonly pid?: number | undefined;
   readonly clientVersion?: string | undefined;
 }

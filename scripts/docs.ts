@@ -5,10 +5,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SQLSTATES } from '../client/errors.ts';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { type Part, readManifest } from './manifest.ts';
 
-const README = join(PACKAGE_ROOT, 'README.md');
+const README = join(packageRoot(), 'README.md');
 
 /** What each code means to a caller; a code without a line here stops the script. */
 const ERRORS: Readonly<Record<keyof typeof SQLSTATES, string>> = {
@@ -83,12 +83,12 @@ function replaced(text: string, name: string, table: string): string {
 async function checkLinks(readme: string): Promise<void> {
   const documents = new Map([['README.md', readme]]);
   for (const name of ['ARCHITECTURE.md', 'CONTRIBUTING.md']) {
-    documents.set(name, await readFile(join(PACKAGE_ROOT, name), 'utf8'));
+    documents.set(name, await readFile(join(packageRoot(), name), 'utf8'));
   }
   const broken: string[] = [];
   for (const [name, text] of documents) {
     for (const [, target] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
-      const found = await readFile(join(PACKAGE_ROOT, String(target))).then(
+      const found = await readFile(join(packageRoot(), String(target))).then(
         () => true,
         (error: NodeJS.ErrnoException) => error.code === 'EISDIR',
       );

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 
 /** A file that `sql/install.sql` includes. */
 export interface Part {
@@ -12,7 +12,7 @@ export interface Part {
 }
 
 /** Reads the manifest and everything it includes, in load order. */
-export async function readManifest(root: string = PACKAGE_ROOT): Promise<Part[]> {
+export async function readManifest(root: string = packageRoot()): Promise<Part[]> {
   const text = await readFile(join(root, 'sql/install.sql'), 'utf8');
   const includes = parseManifest(text);
   const paths = includes.map((include) => include.path);
@@ -30,7 +30,7 @@ export async function readManifest(root: string = PACKAGE_ROOT): Promise<Part[]>
 }
 
 /** One script that does what `psql -f sql/install.sql` does, for a client that knows no backslash. */
-export async function installSql(root: string = PACKAGE_ROOT): Promise<string> {
+export async function installSql(root: string = packageRoot()): Promise<string> {
   return (await readManifest(root)).map((part) => part.sql).join('\n');
 }
 

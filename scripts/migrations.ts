@@ -14,7 +14,7 @@ import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { type Part, readManifest } from './manifest.ts';
 
 interface Migration {
@@ -41,7 +41,7 @@ const GRANTS = 'sql/grants.sql';
 const GENERATED = '-- generated from sql/ by npm run migration:refresh; edit above this line only';
 
 /** Begins the next migration. Answers its file name. */
-export async function begin(name: string, root: string = PACKAGE_ROOT): Promise<string> {
+export async function begin(name: string, root: string = packageRoot()): Promise<string> {
   const migrations = await readMigrations(root);
   const open = migrations.find((migration) => migration.frozen === undefined);
   if (open !== undefined) throw new Error(`${open.file} is not released yet: write into that one`);
@@ -58,7 +58,7 @@ export async function begin(name: string, root: string = PACKAGE_ROOT): Promise<
 }
 
 /** Brings the unreleased migration up to date. Answers its file name. */
-export async function refresh(root: string = PACKAGE_ROOT): Promise<string> {
+export async function refresh(root: string = packageRoot()): Promise<string> {
   const migrations = await readMigrations(root);
   const open = migrations.at(-1);
   if (open === undefined || open.frozen !== undefined) {
@@ -70,7 +70,7 @@ export async function refresh(root: string = PACKAGE_ROOT): Promise<string> {
 }
 
 /** Marks the unreleased migration as released. Answers its file name. */
-export async function freeze(root: string = PACKAGE_ROOT): Promise<string> {
+export async function freeze(root: string = packageRoot()): Promise<string> {
   const problems = await check(root);
   if (problems.length > 0) throw new Error(problems.join('\n'));
   const migrations = await readMigrations(root);
@@ -82,7 +82,7 @@ export async function freeze(root: string = PACKAGE_ROOT): Promise<string> {
 }
 
 /** Answers what is wrong, a line each; nothing when all is well. */
-export async function check(root: string = PACKAGE_ROOT): Promise<string[]> {
+export async function check(root: string = packageRoot()): Promise<string[]> {
   const problems: string[] = [];
   const migrations = await readMigrations(root);
   for (const [index, { file, text, frozen }] of migrations.entries()) {

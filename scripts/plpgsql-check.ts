@@ -6,7 +6,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import type pg from 'pg';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import {
   createEmptyDatabase,
   databaseUrl,
@@ -40,7 +40,7 @@ async function main(): Promise<boolean> {
 }
 
 function install(url: string): void {
-  const manifest = join(PACKAGE_ROOT, 'sql/install.sql');
+  const manifest = join(packageRoot(), 'sql/install.sql');
   const options = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--single-transaction'];
   execFileSync('psql', [...options, `--file=${manifest}`, url], { stdio: 'inherit' });
 }

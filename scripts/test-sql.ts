@@ -5,7 +5,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import {
   cloneDatabase,
   createTemplate,
@@ -22,7 +22,7 @@ interface Outcome extends Verdict {
   readonly elapsedMs: number;
 }
 
-const FOLDER = join(PACKAGE_ROOT, 'tests-sql');
+const FOLDER = join(packageRoot(), 'tests-sql');
 const PARALLEL = 3;
 const STATEMENT_TIMEOUT = '60s';
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { createDatabase } from './support/database.ts';
 import { Session } from './support/sessions.ts';
 
@@ -10,7 +10,7 @@ const session = await Session.open(await createDatabase());
 /** Work of every kind, so that there is something to change. */
 beforeAll(async () => {
   for (const file of ['leasehold_test.sql', 'state.sql']) {
-    await session.rows(await readFile(join(PACKAGE_ROOT, 'tests-sql', 'support', file), 'utf8'));
+    await session.rows(await readFile(join(packageRoot(), 'tests-sql', 'support', file), 'utf8'));
   }
   await session.rows(`
     select leasehold.create_queue('work');

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { jobOf, plan } from '../examples/demo/plan.ts';
 import { Terminal, wrap } from '../examples/demo/terminal.ts';
 import { type File, readTree, sample } from '../examples/demo/tree.ts';
@@ -195,10 +195,10 @@ describe('the demonstration', async () => {
 
   beforeAll(async () => {
     // Of its own, since other tests make dist/ anew. Here it finds the package's dependencies.
-    build = await mkdtemp(join(PACKAGE_ROOT, 'node_modules', '.leasehold-demo-'));
+    build = await mkdtemp(join(packageRoot(), 'node_modules', '.leasehold-demo-'));
     await run(process.execPath, [
-      join(PACKAGE_ROOT, 'node_modules/typescript/bin/tsc'),
-      ...['-p', join(PACKAGE_ROOT, 'tsconfig.build.json'), '--outDir', build],
+      join(packageRoot(), 'node_modules/typescript/bin/tsc'),
+      ...['-p', join(packageRoot(), 'tsconfig.build.json'), '--outDir', build],
     ]);
     await mkdir(join(tree, 'below'));
     for (let i = 0; i < 14; i++) {

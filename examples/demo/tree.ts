@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { access, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { PACKAGE_ROOT } from '../../client/package-root.ts';
+import { packageRoot } from '../../client/package-root.ts';
 import { SERVER_FOLDER } from './database.ts';
 
 export interface File {
@@ -22,8 +22,8 @@ const MAX_FILES = 100_000;
 
 /** The node_modules of the current folder, or those that this package or its dependencies are in. */
 export async function defaultFolder(): Promise<string> {
-  const parent = dirname(PACKAGE_ROOT);
-  const candidates = ['node_modules', join(PACKAGE_ROOT, 'node_modules')];
+  const parent = dirname(packageRoot());
+  const candidates = ['node_modules', join(packageRoot(), 'node_modules')];
   for (const folder of [...candidates, ...(basename(parent) === 'node_modules' ? [parent] : [])]) {
     const found = await stat(folder).catch(() => undefined);
     if (found?.isDirectory()) return folder;
