@@ -20,6 +20,19 @@ export function msUntil(instant: Instant, from: Instant = now()): number {
   return Math.min(instant.mono - from.mono, instant.wall - from.wall);
 }
 
+/** By how much the monotonic clock of the machine, which all threads share, is ahead of this thread's. */
+const SHARED_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
+/** An instant as another thread of this process can be told it. */
+export function toShared({ mono, wall }: Instant): Instant {
+  return { mono: mono + SHARED_MS, wall };
+}
+
+/** An instant that another thread told. */
+export function fromShared({ mono, wall }: Instant): Instant {
+  return { mono: mono - SHARED_MS, wall };
+}
+
 /** A span somewhere between half and all of it, so that many processes do not act as one. */
 export function jittered(ms: number): number {
   return ms * (0.5 + Math.random() / 2);

@@ -25,7 +25,9 @@ export interface Job<P = unknown, C = unknown> {
 export interface Context<C = unknown> {
   /**
    * Fires when the handler must stop, with a {@link JobAbort} whose `code` is `lease_lost`,
-   * `cancelled`, `max_runtime` or `shutdown`. Throw then; returning means that the job is done.
+   * `cancelled`, `max_runtime` or `shutdown`. Throw then; returning means that the job is done. `aborted`,
+   * `reason` and `throwIfAborted()` look at the clock, so they are right at once after code that kept its thread
+   * busy; listeners are called then too.
    */
   readonly signal: AbortSignal;
   /** For other stores to compare: grows with every lease of the job. */

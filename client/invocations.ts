@@ -48,6 +48,13 @@ export class Invocations {
   /** Jobs of which is asked whether a transaction of the handler completed them. */
   readonly #asked = new Set<Running>();
   readonly #owner: RunningOwner = {
+    look: (running) => {
+      if (running.outcome === undefined) this.#checkDeadlinesOf(running, now());
+    },
+    stopped: (running, reason) => {
+      this.#owner.look(running);
+      if (running.outcome === undefined) this.#abort(running, reason);
+    },
     completed: (running, { status, late }) => this.#completed(running, status, late),
   };
   #watch: NodeJS.Timeout | undefined;
@@ -314,14 +321,18 @@ export class Invocations {
     for (const running of this.#running.values()) {
       // The handler has ended; whether its outcome still counts the database will say.
       if (running.outcome !== undefined) continue;
-      if (running.isHeld && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
-      if (running.isPastRuntime(at)) this.#abort(running, 'max_runtime');
+      this.#checkDeadlinesOf(running, at);
 
       const abortedForMs = running.abortedForMs(at) ?? 0;
       if (running.abortReason !== undefined && abortedForMs >= this.#options.timing.cancelGraceMs) {
         this.#giveUp(running, running.abortReason);
       }
     }
+  }
+
+  #checkDeadlinesOf(running: Running, at: Instant): void {
+    if (running.isHeld && running.isPastDeadline(at)) this.#lose(running, 'lease_lost');
+    if (running.isPastRuntime(at)) this.#abort(running, 'max_runtime');
   }
 
   /** The handler ignores its signal. A thread is ended; a function keeps its slot, with the verdict delivered. */

@@ -4,6 +4,7 @@ import type { AbortReason } from './events.ts';
 import { describeError, type JsonText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
 import type { Settlement } from './types.ts';
+import { watched } from './watched-signal.ts';
 
 /** What a handler's signal aborts with. Named so that fetch and its like take it for their own. */
 export class JobAbort extends Error {
@@ -85,6 +86,10 @@ function requireDelay(name: string, ms: number | undefined): void {
 
 /** Who is told what becomes known of a running job while its handler works. */
 export interface RunningOwner {
+  /** The handler asks whether it is to stop: its deadlines may have passed while it kept the thread busy. */
+  look(running: Running): void;
+  /** The handler has been told to stop, by its own thread. */
+  stopped(running: Running, reason: AbortReason): void;
   /** A transaction of the handler has committed: it completed the job. */
   completed(running: Running, settlement: Settlement): void;
 }
@@ -124,7 +129,7 @@ export class Running {
   outcome: Outcome | undefined;
   /** Called when the handler is given up on and can be ended by force. */
   kill: (() => void) | undefined;
-  /** Called when the lease was renewed or replaced. */
+  /** Called when the lease was renewed or replaced, or is needed no more. */
   onLease: (() => void) | undefined;
   /** Takes in what the handler said in its thread and nobody has heard yet. */
   hear: (() => void) | undefined;
@@ -163,6 +168,16 @@ export class Running {
     return !this.#lost && !this.isPastDeadline(now());
   }
 
+  /** When the lease counts as lost, and when the longest runtime has passed. */
+  get deadlines(): { readonly lease: Instant; readonly runtime: Instant | undefined } {
+    return { lease: this.#deadline, runtime: this.#runsUntil };
+  }
+
+  /** The handler has been told to stop, by its own thread. */
+  stopped(reason: AbortReason): void {
+    this.#owner.stopped(this, reason);
+  }
+
   /** A transaction of the handler has committed, and completed the job. */
   completed(settlement: Settlement): void {
     this.#owner.completed(this, settlement);
@@ -171,6 +186,7 @@ export class Running {
   /** The attempt is over, though its handler may go on: what it offers now is saved no more. */
   settle(): void {
     this.#settled = true;
+    this.onLease?.();
     this.end();
   }
 
@@ -189,6 +205,7 @@ export class Running {
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController();
+      watched(this.#abort.signal, () => this.#owner.look(this));
       if (this.#aborted) this.#abort.abort(new JobAbort(this.#aborted.reason));
     }
     return this.#abort.signal;

@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { Instant } from './clock.ts';
 import type { Job } from './context.ts';
 import type { AbortReason, JobRef } from './events.ts';
 import type { Outcome } from './running.ts';
@@ -24,7 +25,9 @@ export interface ThreadRun {
 export interface ThreadLease {
   readonly token: string;
   readonly fence: bigint;
-  readonly remainingMs: number;
+  /** When it counts as lost, and when the longest runtime has passed; undefined: never. By shared clocks. */
+  readonly until: Instant | undefined;
+  readonly runsUntil: Instant | undefined;
 }
 
 /** What the scheduler says to the thread while the handler runs. */
@@ -46,6 +49,8 @@ export type FromThread =
   /** Said before a transaction may complete the job, and when it is known to have come to nothing. */
   | { readonly type: 'completing'; readonly completedIn: boolean }
   | { readonly type: 'completed'; readonly settlement: Settlement }
+  /** The handler's signal has fired, by the clock of the thread. */
+  | { readonly type: 'aborted'; readonly reason: AbortReason }
   /** What an earlier job of this thread left behind threw. */
   | { readonly type: 'strayed'; readonly job: JobRef; readonly error: string }
   | { readonly type: 'answer'; readonly answer: ThreadAnswer };

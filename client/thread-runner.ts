@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import { jittered } from './clock.ts';
+import { jittered, toShared } from './clock.ts';
 import type { Job } from './context.ts';
 import { LeaseholdError } from './errors.ts';
 import type { JobRef } from './events.ts';
@@ -463,6 +463,9 @@ class Call {
         );
         break;
       }
+      case 'aborted':
+        this.#running.stopped(message.reason);
+        break;
       case 'completing':
         this.#running.completedIn = message.completedIn;
         break;
@@ -505,9 +508,11 @@ class ThreadFailure extends Error {
 }
 
 function leaseOf(running: Running): ThreadLease {
+  const { lease, runtime } = running.deadlines;
   return {
     token: running.job.token,
     fence: running.job.fence,
-    remainingMs: running.remainingMs(),
+    until: running.settled ? undefined : toShared(lease),
+    runsUntil: runtime && toShared(runtime),
   };
 }

@@ -1,10 +1,11 @@
 /* The entry of a worker thread: loads the module of a handler and runs it for one job at a time. */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { type MessagePort, workerData } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Client } from './client.ts';
+import { fromShared, type Instant, msUntil } from './clock.ts';
 import type { Context, Handler } from './context.ts';
 import { LeaseholdError } from './errors.ts';
-import type { JobRef } from './events.ts';
+import type { AbortReason, JobRef } from './events.ts';
 import { describeError, type JsonText, toDocument } from './json.ts';
 import { observed, storable, toResult } from './runner.ts';
 import { deadLetter, failure, JobAbort, type Outcome, release } from './running.ts';
@@ -18,6 +19,7 @@ import type {
 } from './thread-messages.ts';
 import type { Holder, TransactionOptions, Transactions } from './transaction.ts';
 import type { Lease, Settlement } from './types.ts';
+import { watched } from './watched-signal.ts';
 
 /** The handlers of this thread, by module. */
 const loaded = new Map<string, Handler>();
@@ -125,9 +127,11 @@ class ThreadRunning implements Holder {
   readonly #run: ThreadRun;
   readonly #port: MessagePort;
   readonly #abort = new AbortController();
+  /** It is certain that the job is completed: its lease need not last. */
+  #isCompleted = false;
+  #aborted = false;
   readonly #waiting = new Map<number, () => void>();
   #lease: ThreadLease;
-  #leasedAt = performance.now();
   #checkpoints = 0;
   #lastCheckpoint: string | undefined;
   #completedIn = false;
@@ -143,6 +147,7 @@ class ThreadRunning implements Holder {
     this.#lease = run.lease;
     this.#port = run.port;
     this.#port.on('message', (message: ToThread) => this.#receive(message));
+    watched(this.#abort.signal, () => this.#look());
   }
 
   get signal(): AbortSignal {
@@ -155,11 +160,36 @@ class ThreadRunning implements Holder {
   }
 
   get isCertain(): boolean {
-    return this.remainingMs() > 0;
+    return msLeft(this.#lease.until) > 0;
   }
 
   remainingMs(): number {
-    return Math.max(0, this.#lease.remainingMs - (performance.now() - this.#leasedAt));
+    const { until, runsUntil } = this.#lease;
+    return Math.max(0, Math.min(msLeft(until), msLeft(runsUntil)));
+  }
+
+  /** What was said while the handler kept its thread busy comes first: the lease may have been renewed. */
+  #look(): void {
+    if (this.#aborted) return;
+    for (;;) {
+      const received: { message: ToThread } | undefined = receiveMessageOnPort(this.#port);
+      if (received === undefined) break;
+      this.#receive(received.message);
+    }
+    if (!this.#isCompleted && msLeft(this.#lease.until) <= 0) this.#stop('lease_lost');
+    else if (msLeft(this.#lease.runsUntil) <= 0) this.#stop('max_runtime');
+  }
+
+  /** The scheduler may have renewed the lease meanwhile: it learns why the handler ends. */
+  #stop(reason: AbortReason): void {
+    if (this.#aborted) return;
+    this.send({ type: 'aborted', reason });
+    this.#fire(reason);
+  }
+
+  #fire(reason: AbortReason): void {
+    this.#aborted = true;
+    this.#abort.abort(new JobAbort(reason));
   }
 
   get completedIn(): boolean {
@@ -173,6 +203,7 @@ class ThreadRunning implements Holder {
   }
 
   completed(settlement: Settlement): void {
+    this.#isCompleted = true;
     this.send({ type: 'completed', settlement });
   }
 
@@ -223,11 +254,10 @@ class ThreadRunning implements Holder {
   #receive(message: ToThread): void {
     switch (message.type) {
       case 'abort':
-        this.#abort.abort(new JobAbort(message.reason));
+        this.#fire(message.reason);
         break;
       case 'lease':
         this.#lease = message.lease;
-        this.#leasedAt = performance.now();
         break;
       case 'saved':
         this.#waiting.get(message.checkpoint)?.();
@@ -235,6 +265,10 @@ class ThreadRunning implements Holder {
         break;
     }
   }
+}
+
+function msLeft(until: Instant | undefined): number {
+  return until === undefined ? Infinity : msUntil(fromShared(until));
 }
 
 /** The context of a handler in a thread. Its functions may be taken apart from it. */

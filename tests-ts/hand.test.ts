@@ -6,6 +6,8 @@ import { Tempo } from '../client/tempo.ts';
 
 const job = (jobId: string): Running =>
   new Running({ jobId, remainingMs: 60_000 } as UnparsedJob, { mono: 0, wall: 0 }, 0, {
+    look: () => undefined,
+    stopped: () => undefined,
     completed: () => undefined,
   });
 

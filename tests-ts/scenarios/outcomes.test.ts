@@ -1,3 +1,4 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { createDatabase, databaseUrl, withClient } from '../support/database.ts'
 import { type DatabaseProxy, startProxy } from '../support/proxy.ts';
 import { Gate, type RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
 import { cloneDatabase, dropDatabase } from '../support/server.ts';
+import type { Block } from '../support/thread-handlers/block.ts';
 import type { Transact } from '../support/thread-handlers/transact.ts';
 import { until } from '../support/wait.ts';
 
@@ -990,5 +992,140 @@ describe('S06 a handler that hangs', () => {
     await until(() => proxy.seen('heartbeat_many(').length > heldBefore);
     await client.cancel(id);
     expect(await scheduler.settled(id)).toMatchObject({ status: 'cancelled' });
+  });
+});
+
+/** Keeps this thread busy. */
+function busy(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+describe('S20 a signal', () => {
+  test.each([
+    ['lease', 'lease_lost', 0],
+    ['longest runtime', 'max_runtime', 1000],
+  ] as const)(
+    'S20 has fired at the first look after the thread was busy for longer than the %s',
+    async (_, code, maxRuntimeMs) => {
+      const queue = await createQueue({ maxRuntimeMs });
+      const id = await client.enqueue(queue, {});
+      const looks: unknown[] = [];
+      const scheduler = await startRecorded({
+        connection: url,
+        leaseMs: maxRuntimeMs === 0 ? 2000 : 60_000,
+        handlers: {
+          [queue]: ({ attempt }, context) => {
+            if (attempt > 1) return;
+            const { signal, remainingMs } = context;
+            expect(signal.aborted).toBe(false);
+            busy(2100);
+            looks.push(remainingMs(), signal.aborted, signal.reason.code, context.signal.aborted);
+            looks.push(signal instanceof AbortSignal, AbortSignal.any([signal]).aborted);
+            signal.throwIfAborted();
+          },
+        },
+      });
+      await scheduler.event('job:aborted', ({ jobId, reason }) => jobId === id && reason === code);
+      expect(looks).toEqual([0, true, code, true, true, true]);
+      await until(() => scheduler.running === 0);
+      expect((await client.job(id)).failures).toBe(maxRuntimeMs === 0 ? 0 : 1);
+    },
+  );
+
+  test('S20 throwIfAborted throws at the first look, and fetch and its like take it', async () => {
+    const queue = await createQueue();
+    await client.enqueue(queue, {});
+    const thrown: unknown[] = [];
+    const scheduler = await startRecorded({
+      connection: url,
+      leaseMs: 2000,
+      handlers: {
+        [queue]: async ({ attempt }, { signal }) => {
+          if (attempt > 1) return;
+          signal.throwIfAborted();
+          busy(2100);
+          const held = AbortSignal.any([signal]);
+          try {
+            signal.throwIfAborted();
+          } catch (error) {
+            thrown.push(error);
+          }
+          expect(held.aborted).toBe(true);
+          await fetch('http://127.0.0.1:1', { signal }).catch((error: unknown) =>
+            thrown.push(error),
+          );
+          throw signal.reason;
+        },
+      },
+    });
+    await scheduler.event('job:lost');
+    await until(() => thrown.length === 2);
+    expect(thrown).toMatchObject([{ code: 'lease_lost' }, { code: 'lease_lost' }]);
+    await until(() => scheduler.running === 0);
+  });
+
+  describe('S20 in a worker thread', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'leasehold-signals-'));
+    afterAll(() => rm(folder, { recursive: true }));
+    let files = 0;
+
+    async function blocking(then: Block['then'], leaseMs: number) {
+      const queue = await createQueue();
+      const [began, released] = [join(folder, `${++files}`), join(folder, `${++files}`)];
+      const scheduler = await startRecorded({
+        connection: url,
+        leaseMs,
+        threads: TSX_THREADS,
+        handlers: {
+          [queue]: { module: new URL('../support/thread-handlers/block.ts', import.meta.url) },
+        },
+      });
+      await scheduler.event('listener:connected');
+      const id = await client.enqueue(queue, { began, until: released, then });
+      await until(() => existsSync(began));
+      return {
+        id,
+        scheduler,
+        release: () => writeFileSync(released, ''),
+        seen: `${released}.seen`,
+      };
+    }
+
+    test('S20 knows of a cancel that was told while the thread was busy', async () => {
+      const { id, scheduler, release } = await blocking('throws', 60_000);
+      await client.cancel(id);
+      await scheduler.event('job:aborted');
+      release();
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'cancelled' });
+    });
+
+    test('S20 knows of the renewals that were told while the thread was busy', async () => {
+      const { id, scheduler, release } = await blocking('says', 2000);
+      const { rows } = await pool.query<{ expires_at: Date }>(
+        'select expires_at from leasehold.lease where job_id = $1',
+        [id],
+      );
+      const first = rows[0]?.expires_at ?? new Date();
+      // The first lease, which is all that the thread has heard of, has passed by far.
+      await until(async () => {
+        const passed = await pool.query('select clock_timestamp() > $1 as passed', [first]);
+        return passed.rows[0].passed;
+      });
+      release();
+      expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+      expect(await client.job(id)).toMatchObject({ result: { aborted: false } });
+    });
+
+    test('S20 has fired by the thread’s own clock while the scheduler’s thread is busy as well', async () => {
+      const { id, scheduler, release, seen } = await blocking('throws', 2000);
+      // Nothing is told to the thread meanwhile.
+      busy(2100);
+      release();
+      while (!existsSync(seen)) busy(1);
+      expect(readFileSync(seen, 'utf8')).toBe('lease_lost');
+      await scheduler.event('job:aborted', ({ reason }) => reason === 'lease_lost');
+      await until(() => scheduler.running === 0);
+      expect(await client.job(id)).toMatchObject({ failures: 0 });
+    });
   });
 });
