@@ -77,6 +77,9 @@ async function runMigrate(databaseUrl: string | undefined): Promise<number> {
 
 function report(event: MigrateEvent): void {
   switch (event.type) {
+    case 'migration:adopted':
+      process.stdout.write(`found ${event.name}, which sql/install.sql had made\n`);
+      break;
     case 'migration:applied':
       process.stdout.write(`applied ${event.name}\n`);
       break;

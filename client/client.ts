@@ -42,7 +42,7 @@ import type {
   WorkerInfo,
 } from './types.ts';
 
-/** Schema versions this client works with. */
+/** Schema versions this client works with, besides newer ones that say they serve it. */
 export const KNOWN_SCHEMA_VERSIONS: readonly number[] = [1];
 
 /**
@@ -141,16 +141,21 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
 
   /** Rejects with `schema_missing` or `schema_unknown`, which tell how to migrate. Done once by itself. */
   checkSchema(): Promise<void> {
-    this.#handshake ??= this.schemaVersion().then((version) => {
-      if (!KNOWN_SCHEMA_VERSIONS.includes(version)) {
-        throw schemaUnknown(version, KNOWN_SCHEMA_VERSIONS);
-      }
-    });
+    this.#handshake ??= this.#checkVersion();
     // A failure is not remembered: the database may be migrated meanwhile.
     this.#handshake.catch(() => {
       this.#handshake = undefined;
     });
     return this.#handshake;
+  }
+
+  async #checkVersion(): Promise<void> {
+    const version = await this.schemaVersion();
+    if (KNOWN_SCHEMA_VERSIONS.includes(version)) return;
+    const newest = Math.max(...KNOWN_SCHEMA_VERSIONS);
+    // A newer schema says whom it serves; one that cannot be asked serves none but its own clients.
+    if (version > newest && (await this.oldestClient().catch(() => Infinity)) <= newest) return;
+    throw schemaUnknown(version, KNOWN_SCHEMA_VERSIONS);
   }
 
   async schemaVersion(): Promise<number> {
@@ -160,6 +165,12 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
     } catch (error) {
       throw fromHandshake(error);
     }
+  }
+
+  /** The oldest schema version whose clients the database serves. */
+  async oldestClient(): Promise<number> {
+    const [row] = await this.#query('select leasehold.oldest_client() as version', []);
+    return Number(row?.version);
   }
 
   // Queues

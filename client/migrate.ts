@@ -1,6 +1,8 @@
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { schemaUnknown } from './errors.ts';
 import { packageRoot } from './package-root.ts';
 
 export interface MigrateOptions {
@@ -19,6 +21,8 @@ export interface MigrateOptions {
 }
 
 export type MigrateEvent =
+  /** It was there without a record: sql/install.sql had made it. */
+  | { readonly type: 'migration:adopted'; readonly name: string }
   | { readonly type: 'migration:applied'; readonly name: string }
   | {
       readonly type: 'migration:postponed';
@@ -42,30 +46,33 @@ const DEFAULTS = { lockTimeoutMs: 2_000, maxAttempts: 20 } as const;
 const BACKOFF_MS = { first: 250, longest: 10_000 } as const;
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** SQLSTATE lock_not_available: what a lock says when lock_timeout has passed. */
-const LOCK_NOT_AVAILABLE = '55P03';
+/** What passes when a migration steps back: a lock that was not free in time, a deadlock that it was part of. */
+const GIVES_WAY: readonly (string | undefined)[] = ['55P03', '40P01'];
 
 /** Any number, as long as an application's own node-pg-migrate has another. */
 const ADVISORY_LOCK = 5_193_764_281;
 
 /**
- * Brings schema `leasehold` to this package's version, in one transaction: all of it or nothing.
+ * Brings schema `leasehold` to this package's version, in one transaction: all of it or nothing. A schema that
+ * sql/install.sql made is taken over as it is.
  *
  * Safe while workers run and safe to call from several processes at once. A lock that is not free
  * within `lockTimeoutMs` makes the whole migration step back and try again later, so that the work
  * queued behind its request goes on. Rejects with the database's error when that fails `maxAttempts`
- * times, or at once when anything else is wrong.
+ * times, or at once when anything else is wrong; with `schema_unknown` where the schema is newer than
+ * this package.
  */
 export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
   const { connection, dir = migrationsDir() } = options;
   const { lockTimeoutMs = DEFAULTS.lockTimeoutMs, maxAttempts = DEFAULTS.maxAttempts } = options;
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const applied = await tryOnce(connection, dir, lockTimeoutMs);
+      const { adopted, applied } = await tryOnce(connection, dir, lockTimeoutMs);
+      for (const name of adopted) options.onEvent?.({ type: 'migration:adopted', name });
       for (const name of applied) options.onEvent?.({ type: 'migration:applied', name });
       return { applied };
     } catch (error) {
-      if (!isLockNotAvailable(error) || attempt >= maxAttempts) throw error;
+      if (!givesWay(error) || attempt >= maxAttempts) throw error;
       const retryInMs = backoffMs(attempt);
       options.onEvent?.({ type: 'migration:postponed', attempt, retryInMs, cause: error });
       await sleep(retryInMs, undefined, options.signal ? { signal: options.signal } : {});
@@ -78,7 +85,7 @@ async function tryOnce(
   connection: string | pg.ClientConfig,
   dir: string,
   lockTimeoutMs: number,
-): Promise<string[]> {
+): Promise<Changes> {
   const client = new pg.Client({
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     application_name: 'leasehold migrate',
@@ -97,13 +104,95 @@ async function tryOnce(
          pg_catalog.set_config('default_transaction_isolation', 'read committed', false)`,
       [`${lockTimeoutMs}ms`],
     );
-    return await apply(client, dir);
+    return await bringUp(client, dir, lockTimeoutMs);
   } finally {
     await client.end();
   }
 }
 
-async function apply(client: pg.Client, dir: string): Promise<string[]> {
+/** What is there already. */
+interface Found {
+  readonly has_schema: boolean;
+  /** Names of the migrations that were applied; null: none ever was, or this role may not read them. */
+  readonly applied: string[] | null;
+  /** undefined: there is none, or this role may not ask. */
+  readonly version: number | undefined;
+}
+
+/** Names of migrations. */
+interface Changes {
+  readonly adopted: readonly string[];
+  readonly applied: readonly string[];
+}
+
+async function bringUp(client: pg.Client, dir: string, lockTimeoutMs: number): Promise<Changes> {
+  const files = (await readdir(dir)).filter((file) => file.endsWith('.sql')).sort();
+  const newest = numberOf(files.at(-1));
+  const { version } = await look(client);
+  if (version !== undefined && version > newest) throw schemaUnknown(version, [newest]);
+  // A role that may only call finds that there is nothing to do.
+  if (version === newest) return { adopted: [], applied: [] };
+
+  // Waiting is bounded by lock_timeout like any other lock, and leads to another attempt as well.
+  await client.query('select pg_advisory_lock($1)', [ADVISORY_LOCK]);
+  const found = await look(client);
+  let adopted: string[] = [];
+  if (found.applied === null && found.version !== undefined) {
+    const installed = files.filter((file) => numberOf(file) <= (found.version ?? 0));
+    adopted = await run(client, dir, { fake: true, count: installed.length });
+  }
+  const done = new Set((await look(client)).applied);
+  const pending = files.filter((file) => !done.has(file.replace(/\.sql$/, '')));
+  if (pending.length === 0) return { adopted, applied: [] };
+
+  // The runner's own begin changes nothing; its commit ends this.
+  await client.query('begin');
+  await lockTables(client, await tablesOf(dir, pending), lockTimeoutMs);
+  return {
+    adopted,
+    applied: await run(client, dir, { createMigrationsSchema: !found.has_schema }),
+  };
+}
+
+async function look(client: pg.Client): Promise<Found> {
+  const { rows } = await client.query<{
+    has_schema: boolean;
+    reads_applied: boolean;
+    tells_version: boolean;
+  }>(
+    `select
+       to_regnamespace('leasehold') is not null as has_schema,
+       coalesce(
+         has_schema_privilege(namespace.oid, 'usage')
+           and has_table_privilege(to_regclass('leasehold.migration'), 'select'),
+         false
+       ) as reads_applied,
+       coalesce(
+         has_schema_privilege(namespace.oid, 'usage')
+           and has_function_privilege(to_regprocedure('leasehold.schema_version()'), 'execute'),
+         false
+       ) as tells_version
+     from (select to_regnamespace('leasehold')::oid as oid) as namespace`,
+  );
+  const [{ has_schema = false, reads_applied = false, tells_version = false } = {}] = rows;
+  const applied = reads_applied
+    ? (await client.query<{ name: string }>('select name from leasehold.migration')).rows
+    : undefined;
+  const versions = tells_version
+    ? (await client.query<{ version: number }>('select leasehold.schema_version() as version')).rows
+    : [];
+  return {
+    has_schema,
+    applied: applied?.map(({ name }) => name) ?? null,
+    version: versions[0] && Number(versions[0].version),
+  };
+}
+
+async function run(
+  client: pg.Client,
+  dir: string,
+  options: { fake?: boolean; count?: number; createMigrationsSchema?: boolean },
+): Promise<string[]> {
   // Imported late, since a program that only enqueues or works has no use for it.
   const { runner } = await import('node-pg-migrate');
   const applied = await runner({
@@ -112,14 +201,60 @@ async function apply(client: pg.Client, dir: string): Promise<string[]> {
     direction: 'up',
     singleTransaction: true,
     migrationsSchema: 'leasehold',
-    createMigrationsSchema: true,
     migrationsTable: 'migration',
-    // Waiting is bounded by lock_timeout like any other lock, and leads to another attempt as well.
+    // This session has it already.
     advisoryLockMode: 'wait',
     lockValue: ADVISORY_LOCK,
     logger: SILENT,
+    ...options,
   });
   return applied.map((migration) => migration.name);
+}
+
+/** The tables that migrations alter: leases first and jobs last, as functions lock them. */
+async function tablesOf(dir: string, files: readonly string[]): Promise<string[]> {
+  const texts = await Promise.all(files.map((file) => readFile(join(dir, file), 'utf8')));
+  const altered = texts.flatMap((text) => [
+    ...text.matchAll(/^\s*alter table (?:only )?leasehold\.(\w+)/gim),
+  ]);
+  const rank = (table: string): number => (table === 'lease' ? 0 : table === 'job' ? 2 : 1);
+  return [...new Set(altered.map(([, table = '']) => table))].sort(
+    (one, other) => rank(one) - rank(other) || one.localeCompare(other),
+  );
+}
+
+/**
+ * Takes the locks of all tables before anything else, one after the other. While it holds one and waits for the
+ * next, a call that holds the next may wait for it: the call would be ended as the victim of the deadlock a
+ * deadlock_timeout after it began to wait, so all of this ends sooner than that. Later nothing waits.
+ */
+async function lockTables(
+  client: pg.Client,
+  tables: readonly string[],
+  lockTimeoutMs: number,
+): Promise<void> {
+  const { rows } = await client.query<{ name: string; deadlock_ms: number }>(
+    `select
+       relation.relname::text as name,
+       extract(epoch from current_setting('deadlock_timeout')::interval)::float8 * 1000 as deadlock_ms
+     from unnest($1::text[]) with ordinality as wanted (name, nth)
+     join pg_class as relation on relation.oid = to_regclass('leasehold.' || wanted.name)
+     order by wanted.nth`,
+    [tables],
+  );
+  let endsAt: number | undefined;
+  for (const { name, deadlock_ms } of rows) {
+    const leftMs = endsAt === undefined ? lockTimeoutMs : endsAt - performance.now();
+    const waitMs = Math.max(1, Math.min(leftMs, lockTimeoutMs));
+    await client.query(`set local lock_timeout = '${Math.round(waitMs)}ms'`);
+    await client.query(`lock table leasehold.${name} in access exclusive mode`);
+    endsAt ??= performance.now() + deadlock_ms / 2;
+  }
+  await client.query(`set local lock_timeout = '${lockTimeoutMs}ms'`);
+}
+
+function numberOf(file: string | undefined): number {
+  return Number.parseInt(file ?? '0', 10);
 }
 
 const SILENT = {
@@ -135,6 +270,6 @@ function backoffMs(attempt: number): number {
   return Math.round(ceiling * (0.5 + Math.random() / 2));
 }
 
-function isLockNotAvailable(error: unknown): error is pg.DatabaseError {
-  return error instanceof pg.DatabaseError && error.code === LOCK_NOT_AVAILABLE;
+function givesWay(error: unknown): error is pg.DatabaseError {
+  return error instanceof pg.DatabaseError && GIVES_WAY.includes(error.code);
 }

@@ -4,11 +4,19 @@
 -- Types, functions and operators below are PostgreSQL's own, whatever the session's path begins with.
 set local search_path = pg_catalog;
 
-create schema if not exists leasehold;
-
-comment on schema leasehold is
+-- Asked first, since "if not exists" wants the right to create even where the schema is there.
+do $do$
+begin
+  if to_regnamespace('leasehold') is null then
+    create schema leasehold;
+  end if;
+  if (select pg_has_role(nspowner, 'usage') from pg_namespace where nspname = 'leasehold') then
+    comment on schema leasehold is
 $doc$A job queue for long-running work: jobs are leased, renewed by heartbeats, completed.
 Everything is done by calling the functions; the tables are theirs alone.$doc$;
+  end if;
+end;
+$do$;
 -- end sql/schema.sql
 
 -- begin sql/internal/_now.sql
@@ -5301,8 +5309,22 @@ create or replace function leasehold.schema_version()
 return 1;
 
 comment on function leasehold.schema_version() is
-$doc$The version of this schema: the number of the last migration. Clients refuse versions they do not know.$doc$;
+$doc$The version of this schema: the number of the last migration. Clients refuse older ones than they know,
+and newer ones that do not serve them any more: see oldest_client.$doc$;
 -- end sql/functions/schema_version.sql
+
+-- begin sql/functions/oldest_client.sql
+create or replace function leasehold.oldest_client()
+  returns integer
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+return 1;
+
+comment on function leasehold.oldest_client() is
+$doc$The oldest schema version whose clients this schema serves. A client made for it or a later one works on, so
+that old processes, a rollback and new ones are there at the same time.$doc$;
+-- end sql/functions/oldest_client.sql
 
 -- begin sql/grants.sql
 -- Nothing is for everyone. An operator grants usage on the schema and execute on functions to the roles

@@ -135,5 +135,6 @@
 \ir functions/prune.sql
 \ir functions/tick.sql
 \ir functions/schema_version.sql
+\ir functions/oldest_client.sql
 -- Group: grants
 \ir grants.sql

@@ -1,8 +1,16 @@
 -- Types, functions and operators below are PostgreSQL's own, whatever the session's path begins with.
 set local search_path = pg_catalog;
 
-create schema if not exists leasehold;
-
-comment on schema leasehold is
+-- Asked first, since "if not exists" wants the right to create even where the schema is there.
+do $do$
+begin
+  if to_regnamespace('leasehold') is null then
+    create schema leasehold;
+  end if;
+  if (select pg_has_role(nspowner, 'usage') from pg_namespace where nspname = 'leasehold') then
+    comment on schema leasehold is
 $doc$A job queue for long-running work: jobs are leased, renewed by heartbeats, completed.
 Everything is done by calling the functions; the tables are theirs alone.$doc$;
+  end if;
+end;
+$do$;

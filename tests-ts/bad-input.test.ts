@@ -618,11 +618,12 @@ const EVERY: Readonly<Record<string, Call>> = {
   resume_queue: `select leasehold.resume_queue('work')`,
   retire_worker: `select leasehold.retire_worker(leasehold_test.worker_id('a'))`,
   schema_version: 'select leasehold.schema_version()',
+  oldest_client: 'select leasehold.oldest_client()',
   set_waiting: `select leasehold.set_waiting(array['work'], 'off', pg_backend_pid())`,
   tick: 'select leasehold.tick()',
 };
 
-const READERS = ['job', 'peek', 'queue_stats', 'schema_version', 'set_waiting'];
+const READERS = ['job', 'peek', 'queue_stats', 'schema_version', 'oldest_client', 'set_waiting'];
 const ANY_LEVEL = [
   ...READERS,
   'create_queue',

@@ -6,13 +6,15 @@ import { until } from './support/wait.ts';
 
 const newest = Math.max(...KNOWN_SCHEMA_VERSIONS);
 
-/** A database whose schema says that it is of another version. */
-async function databaseOfVersion(version: number): Promise<string> {
+/** A database whose schema says that it is of another version, and whose clients it serves. */
+async function databaseOfVersion(version: number, oldestClient = version): Promise<string> {
   const url = await createDatabase();
   await withClient(url, (client) =>
     client.query(
       `create or replace function leasehold.schema_version() returns integer
-       language sql immutable return ${version}`,
+       language sql immutable return ${version};
+       create or replace function leasehold.oldest_client() returns integer
+       language sql immutable return ${oldestClient}`,
     ),
   );
   return url;
@@ -52,7 +54,7 @@ const cases: [string, () => Promise<string>, object][] = [
     },
   ],
   [
-    'of a newer version',
+    'of a newer version that does not serve it',
     () => databaseOfVersion(newest + 1),
     {
       code: 'schema_unknown',
@@ -87,6 +89,26 @@ test.each(cases)(
     await expect(scheduler.stop()).resolves.toEqual({ stuck: [], undelivered: [] });
   },
 );
+
+test('S37 Client and Scheduler work with a newer schema that serves them', async () => {
+  const url = await databaseOfVersion(newest + 2, newest);
+  const pool = new pg.Pool({ connectionString: url });
+  onTestFinished(() => pool.end());
+  const client = new Client(pool);
+  await client.createQueue('q');
+  const jobId = await client.enqueue('q', 1);
+  await new Promise<void>((resolve) => {
+    const scheduler = new Scheduler({
+      connection: url,
+      handlers: { q: () => 'done' },
+      onEvent: ({ type }) => {
+        if (type === 'job:settled') void scheduler.stop().then(() => resolve());
+      },
+    });
+    void scheduler.start();
+  });
+  expect(await client.job(jobId)).toMatchObject({ state: 'completed', result: 'done' });
+});
 
 test('Client does not remember a refusal: it works once the database is migrated', async () => {
   const url = await databaseOfVersion(newest + 1);

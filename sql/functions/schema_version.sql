@@ -6,4 +6,5 @@ create or replace function leasehold.schema_version()
 return 1;
 
 comment on function leasehold.schema_version() is
-$doc$The version of this schema: the number of the last migration. Clients refuse versions they do not know.$doc$;
+$doc$The version of this schema: the number of the last migration. Clients refuse older ones than they know,
+and newer ones that do not serve them any more: see oldest_client.$doc$;

@@ -1,9 +1,11 @@
-import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { Client, migrate, Scheduler, type SchedulerEvent } from '../../client/index.ts';
+import { Client, Scheduler, type SchedulerEvent } from '../../client/index.ts';
+import { type MigrateEvent, migrate, migrationsDir } from '../../client/migrate.ts';
 import { callAll } from '../support/call-all.ts';
 import {
   createBareDatabase,
@@ -12,6 +14,7 @@ import {
   withClient,
 } from '../support/database.ts';
 import { Session } from '../support/sessions.ts';
+import { until } from '../support/wait.ts';
 
 /** What a database or a role may have set, and what a job's life must not care about. */
 const SETTINGS: readonly (readonly [settings: string, ...commands: string[]])[] = [
@@ -243,4 +246,190 @@ describe('S28 a standby answers what only looks, and refuses everything else wit
       .catch((error: unknown) => (error as { code: string }).code);
     expect(await given).toBe(answer);
   });
+});
+
+/** A role of the test's own, dropped after the file's tests, and its way into a database. */
+async function createRole(): Promise<{ name: string; into: (url: string) => string }> {
+  const name = `leasehold_test_${randomBytes(6).toString('hex')}`;
+  const password = randomUUID();
+  const { url: server } = inject('server');
+  afterAll(() => withClient(server, (client) => client.query(`drop role ${name}`)));
+  await withClient(server, (client) =>
+    client.query(`create role ${name} login password '${password}'`),
+  );
+  const into = (url: string): string => {
+    const other = new URL(url);
+    [other.username, other.password] = [name, password];
+    return other.href;
+  };
+  return { name, into };
+}
+
+describe('S29 migrate, as a role without CREATE on the database,', async () => {
+  const role = await createRole();
+  // Dropped before the role is, since they are made after it.
+  const urls = [await createBareDatabase(), await createBareDatabase(), await createBareDatabase()];
+
+  test.each([
+    ['that owns the schema', urls[0], `create schema leasehold authorization ${role.name}`],
+    [
+      'that may create in the schema',
+      urls[1],
+      `create schema leasehold; grant usage, create on schema leasehold to ${role.name}`,
+    ],
+  ])('%s, applies everything, and the role works with it', async (_, url = '', given) => {
+    await withClient(url, (client) => client.query(given));
+    const connection = role.into(url);
+    const { applied } = await migrate({ connection });
+    expect(applied).toContain('0001_install');
+    expect(await migrate({ connection })).toEqual({ applied: [] });
+    await live(connection);
+  });
+
+  test('finds nothing to apply where it may only call', async () => {
+    const [, , url = ''] = urls;
+    await migrate({ connection: url });
+    await withClient(url, (client) =>
+      client.query(
+        `grant usage on schema leasehold to ${role.name};
+         grant execute on function leasehold.schema_version() to ${role.name}`,
+      ),
+    );
+    expect(await migrate({ connection: role.into(url) })).toEqual({ applied: [] });
+  });
+});
+
+/** A folder with the packaged migrations and the next one. */
+async function withNext(sql: string): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'leasehold-next-'));
+  afterAll(() => rm(dir, { recursive: true, force: true }));
+  await cp(migrationsDir(), dir, { recursive: true });
+  const version = await withClient(upgraded, async (client) => {
+    const { rows } = await client.query('select leasehold.schema_version() as version');
+    return Number(rows[0].version) + 1;
+  });
+  await writeFile(
+    join(dir, `${String(version).padStart(4, '0')}_next.sql`),
+    `${sql};
+     create or replace function leasehold.schema_version() returns integer
+     language sql immutable return ${version};\n`,
+  );
+  return dir;
+}
+
+const NEXT = `alter table leasehold.job add column next integer not null default 1;
+  select pg_sleep(0.3);
+  alter table leasehold.lease add column next integer not null default 1`;
+
+/** Made by sql/install.sql. */
+const upgraded = await createDatabase();
+
+test('S42 migrate takes over what sql/install.sql has made, and goes on from there', async () => {
+  const url = await createDatabase();
+  expect(await migrate({ connection: url })).toEqual({ applied: [] });
+  const events: MigrateEvent[] = [];
+  const dir = await withNext('alter table leasehold.job add column next integer');
+  await migrate({ connection: url, dir, onEvent: (event) => events.push(event) });
+  expect(events).toEqual([
+    { type: 'migration:adopted', name: '0001_install' },
+    { type: 'migration:applied', name: expect.stringMatching(/_next$/) },
+  ]);
+  expect(await migrate({ connection: url, dir })).toEqual({ applied: [] });
+});
+
+test('S37 migrate refuses a schema that is newer than its package', async () => {
+  const url = await createDatabase();
+  await migrate({ connection: url, dir: await withNext('select 1') });
+  await expect(migrate({ connection: url })).rejects.toMatchObject({
+    code: 'schema_unknown',
+    hint: expect.stringContaining('Update the leasehold package'),
+  });
+  await live(url);
+});
+
+test('S37 a migration never ends a call that holds a table it wants, and waits for one it has', async () => {
+  const url = await createDatabase();
+  const dir = await withNext(NEXT);
+  const caller = await Session.open(url);
+  const observer = await Session.open(url);
+  await caller.rows('begin');
+  await caller.rows('select from leasehold.lease');
+  const migrating = migrate({ connection: url, dir });
+  migrating.catch(() => undefined);
+  await until(async () => {
+    const waiting = await observer.rows(
+      `select from pg_stat_activity
+       where datname = current_database() and application_name = 'leasehold migrate'
+         and (wait_event = 'PgSleep' or wait_event_type = 'Lock')`,
+    );
+    return waiting.length > 0;
+  });
+  await caller.rows('select from leasehold.job');
+  await caller.rows('commit');
+  expect(await migrating).toMatchObject({ applied: [expect.stringMatching(/_next$/)] });
+});
+
+test('S37 a migration under load, beside a reader of some seconds, costs no call and no job', async () => {
+  const url = await createDatabase();
+  const dir = await withNext(NEXT);
+  const pool = new pg.Pool({ connectionString: url });
+  const client = new Client(pool);
+  await client.createQueue('load', { keepCompletedMs: 0 });
+  await client.createQueue('kept');
+  const failures: unknown[] = [];
+  const scheduler = new Scheduler({
+    connection: url,
+    leaseMs: 30_000,
+    handlers: { load: () => 1, kept: () => 2 },
+    onEvent: (event) => {
+      if (event.type !== 'job:settled' ? 'error' in event : event.status !== 'completed') {
+        failures.push(event);
+      }
+    },
+  });
+  await scheduler.start();
+  const reader = await Session.open(url);
+  await reader.rows('begin');
+  await reader.rows('select from leasehold.job, leasehold.lease');
+
+  let loading = true;
+  let enqueued = 0;
+  const load = (async () => {
+    while (loading) {
+      await client.enqueueMany('load', [{ payload: 1 }, { payload: 2 }]);
+      await client.enqueue('kept', 3);
+      enqueued += 3;
+    }
+  })();
+  await until(() => enqueued > 30);
+  const postponed: MigrateEvent[] = [];
+  const migrating = migrate({
+    connection: url,
+    dir,
+    lockTimeoutMs: 300,
+    onEvent: (event) => postponed.push(event),
+  });
+  // It steps back for the reader, and the traffic goes on.
+  await until(() => postponed.length > 1);
+  await reader.rows('commit');
+  const { applied } = await migrating;
+  const before = enqueued;
+  await until(() => enqueued > before + 30);
+  loading = false;
+  await load;
+  await until(async () => {
+    const stats = await client.queueStats();
+    return stats.every(({ ready, leased }) => ready + leased === 0);
+  });
+  await scheduler.stop();
+  const stats = await client.queueStats();
+  const { rows } = await pool.query(
+    'select deadlocks::int4 from pg_stat_database where datname = current_database()',
+  );
+  await pool.end();
+
+  expect(applied).toHaveLength(1);
+  expect(failures).toEqual([]);
+  expect(rows).toEqual([{ deadlocks: 0 }]);
+  expect(stats.reduce((sum, { completed, pruned }) => sum + completed + pruned, 0)).toBe(enqueued);
 });
