@@ -63,9 +63,11 @@ export interface Context<C = unknown> {
    *
    * Resolves once the commit is certain. Rejects as `work` did, with `lease_lost` and its like, or with
    * `effects_not_committed` if the error of a statement was caught. Nothing of the transaction is there then, and it
-   * may be called again. If the signal fires before it begins, it rejects with the signal's reason. If the
-   * connection is lost at the commit, the database is asked; if it cannot be asked before the signal fires, a
-   * return only confirms, as after {@link completeIn}.
+   * may be called again. A result that cannot be stored gives the job up, as a returned one does. If the signal
+   * fires before the transaction begins, it rejects with the signal's reason.
+   *
+   * If the connection is lost at the commit, the database is asked. If it cannot be asked before the signal
+   * fires, a return only confirms, as after {@link completeIn}.
    */
   transaction<R>(work: (transaction: pg.ClientBase) => Promise<R>): Promise<R>;
   /**

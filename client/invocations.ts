@@ -163,7 +163,8 @@ export class Invocations {
     this.#fillSlots();
     if (running.settled && running.outcome === undefined) {
       // Its transaction is known to have completed the job: what it declared or threw comes too late.
-      if (outcome !== undefined && outcome !== EFFECTS_NOT_COMMITTED) {
+      const isSaid = running.declared !== undefined || outcome?.kind === 'fail';
+      if (outcome !== undefined && outcome !== EFFECTS_NOT_COMMITTED && isSaid) {
         this.#emit({
           type: 'outcome:refused',
           ...reference(running),

@@ -4,8 +4,9 @@ import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs } from './clock.ts';
 import { LeaseholdError } from './errors.ts';
+import { describeResult, type JsonText } from './json.ts';
 import { toResult } from './runner.ts';
-import { EFFECTS_NOT_COMMITTED, hasCompleted } from './running.ts';
+import { deadLetter, EFFECTS_NOT_COMMITTED, hasCompleted, type Outcome } from './running.ts';
 import type { Lease, Settlement } from './types.ts';
 
 export interface TransactionOptions {
@@ -21,6 +22,8 @@ export interface Holder {
   readonly job: Lease;
   readonly signal: AbortSignal;
   readonly isCertain: boolean;
+  /** What the handler said of its end before it came to it. */
+  declared: Outcome | undefined;
   /** Whether a return only confirms. */
   completedIn: boolean;
   /** Ends the transaction that is open, by force. */
@@ -93,7 +96,7 @@ export class Transactions {
       await client.assertLease(lease.jobId, lease.token);
       result = await work(connection);
       requireOpen(connection);
-      settlement = await client.complete(lease.jobId, lease.token, toResult(result));
+      settlement = await client.complete(lease.jobId, lease.token, document(holder, result));
     } catch (error) {
       const isOver = await connection.query('rollback').then(
         () => true,
@@ -183,8 +186,12 @@ export class Transactions {
         if (answer?.status === 'lost') {
           const failure = { ...lease, error: EFFECTS_NOT_COMMITTED.error };
           const [settlement] = await unlessAborted(client.failMany([failure]), signal);
-          if (settlement === undefined) return undefined;
-          return hasCompleted(holder, settlement);
+          if (settlement !== undefined && hasCompleted(holder, settlement)) return true;
+          const status: string | undefined = settlement?.status;
+          // Erased by this transaction or, since the lease may be lost, by another worker: nobody knows.
+          if (status === 'job_not_found') return undefined;
+          // A row that is held is asked about again. Any other answer tells that it has not.
+          if (status !== undefined && status !== 'busy') return false;
         }
       } catch {
         // The database is away, or the signal fired.
@@ -192,6 +199,16 @@ export class Transactions {
       await sleep(backoffMs(tries), undefined, { signal }).catch(() => undefined);
     }
     return undefined;
+  }
+}
+
+/** A result that cannot be stored gives the job up: another attempt would only do the work again. */
+function document(holder: Holder, result: unknown): JsonText | undefined {
+  try {
+    return toResult(result);
+  } catch (error) {
+    holder.declared ??= deadLetter(describeResult('result_not_storable', error, result));
+    throw error;
   }
 }
 

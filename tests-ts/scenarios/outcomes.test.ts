@@ -409,6 +409,43 @@ describe('S01 transaction', () => {
     expect(await effects(id)).toEqual([]);
   });
 
+  test('S01 a result of a transaction that cannot be stored gives the job up at once', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: (job, { transaction }) =>
+          transaction((connection) => insert(connection, job).then(() => 1n)),
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'dead' });
+    expect(await client.job(id)).toMatchObject({
+      attempt: 1,
+      reason: expect.stringMatching(/^result_not_storable: .*BigInt/),
+    });
+    expect(await effects(id)).toEqual([]);
+  });
+
+  test('S01 a handler that stops once its transaction has committed is told as refused by nobody', async () => {
+    const queue = await createQueue();
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: url,
+      handlers: {
+        [queue]: async (job, { transaction, signal }) => {
+          await transaction((connection) => insert(connection, job));
+          await new Promise((resolve) => signal.addEventListener('abort', resolve));
+          throw signal.reason;
+        },
+      },
+    });
+    expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
+    expect(await scheduler.stop({ graceMs: 0 })).toEqual({ stuck: [], undelivered: [] });
+    expect(scheduler.eventsOf('outcome:refused')).toEqual([]);
+    expect((await client.job(id)).state).toBe('completed');
+  });
+
   test('S01 a constraint that fails at the commit rejects, and leaves the handler its choice', async () => {
     await pool.query(`
       create table unique_effect (n integer unique deferrable initially deferred);
