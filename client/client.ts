@@ -103,6 +103,11 @@ export interface Release extends Lease {
   readonly delayMs?: number | undefined;
 }
 
+export interface DeadLetter extends Lease {
+  /** Why the job is given up; cut to 16,384 characters. */
+  readonly reason?: string | undefined;
+}
+
 export interface Renewal extends Lease {
   /** What the next attempt is to resume from; absent: leave the last one. */
   readonly checkpoint?: unknown;
@@ -492,6 +497,20 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
       token,
       reason === undefined ? undefined : toText(reason),
     ]);
+  }
+
+  /** Gives up to 10,000 jobs up; answers in the order given. */
+  async deadLetterMany(letters: readonly DeadLetter[]): Promise<Settlement[]> {
+    const found = await this.#call(
+      `select ${rows.SETTLEMENT} from leasehold.dead_letter_many(
+        ${array('bigint', 1)}, ${array('pg_catalog.uuid', 2)},
+        array(select pg_catalog.jsonb_array_elements_text(${jsonb(3)})))`,
+      [
+        ...columns(letters),
+        JSON.stringify(letters.map(({ reason }) => (reason === undefined ? null : toText(reason)))),
+      ],
+    );
+    return found.map(rows.settlement);
   }
 
   // Look and repair

@@ -157,6 +157,8 @@ export type SettlementStatus =
   | 'already_released'
   | 'already_dead'
   | 'already_cancelled'
+  /** Another transaction holds the row just now: nothing changed, ask again. */
+  | 'busy'
   | 'lease_lost'
   | 'job_not_found'
   | 'job_cancelled'
@@ -164,7 +166,7 @@ export type SettlementStatus =
 
 export interface Settlement {
   readonly jobId: string;
-  /** The last four come from the many-forms only; single calls raise them. */
+  /** The last five come from the many-forms only; single calls wait, and raise. */
   readonly status: SettlementStatus;
   /** The lease had expired, but nobody had leased the job since. */
   readonly late: boolean;

@@ -484,6 +484,8 @@ comment on type leasehold.settlement is
 $doc$How an attempt ended. status is
   completed, failed, released, dead, cancelled  what this call did; failed: it will run again
   already_…                                     the same, done by an earlier call with this token
+  busy                                          another transaction holds the row just now: nothing changed,
+                                                ask again (_many calls only; single calls wait)
   lease_lost, job_not_found, job_cancelled, job_finished
                                                 nothing changed (_many calls only; single calls raise)
 late: the lease had expired, but nobody had leased the job since.
@@ -999,10 +1001,11 @@ as $$
 $$;
 -- end sql/internal/_is_live.sql
 
--- begin sql/internal/_is_reaped.sql
--- Whether a token's lease was reaped and nobody has leased the job since. Stable: it sees what the
--- query that asks sees, so a lease is never missing on both sides of a move.
-create or replace function leasehold._is_reaped(
+-- begin sql/internal/_is_current.sql
+-- Whether a token is the newest of its job: it holds the lease, or its lease was reaped and nobody has leased
+-- the job since. Stable: it sees what the query that asks sees, so a lease is never missing on both sides of
+-- a move. A call that could not take such a lease has met another transaction, and answers busy.
+create or replace function leasehold._is_current(
   p_job_id bigint,
   p_token uuid
 )
@@ -1014,6 +1017,15 @@ as $$
 declare
   v_job leasehold.job;
 begin
+  if exists (
+    select
+    from leasehold.lease as lease
+    where lease.job_id = p_job_id
+      and lease.token = p_token
+  ) then
+    return true;
+  end if;
+
   select job.* into v_job from leasehold.job as job where job.job_id = p_job_id;
 
   return exists (
@@ -1026,7 +1038,7 @@ begin
   );
 end;
 $$;
--- end sql/internal/_is_reaped.sql
+-- end sql/internal/_is_current.sql
 
 -- begin sql/internal/_lapsed_in.sql
 -- Whether a lease lapsed in a stretch without any worker because of it: most of its length was left when
@@ -1159,6 +1171,19 @@ as $$
 $$;
 -- end sql/internal/_job_infos.sql
 
+-- begin sql/internal/_await_replication.sql
+-- Lets a transaction that only tells what an earlier one did wait at its commit until that is replicated, as
+-- the earlier one did: a commit waits if it has an id and has written to the log, and only then.
+create or replace function leasehold._await_replication()
+  returns void
+  language sql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+  select pg_logical_emit_message(true, 'leasehold', '')
+$$;
+-- end sql/internal/_await_replication.sql
+
 -- begin sql/internal/_leases_of_request.sql
 -- The leases that an earlier lease_jobs call made and that are still current, in the order of the line.
 create or replace function leasehold._leases_of_request(
@@ -1175,7 +1200,7 @@ create or replace function leasehold._leases_of_request(
   set enable_hashjoin = off
 as $$
   -- Even this answer waits for replication.
-  select from leasehold.request as request where request.request_id = p_request_id for key share;
+  select leasehold._await_replication();
 
   -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
   with mine as materialized (
@@ -1233,8 +1258,7 @@ $$;
 
 -- begin sql/internal/_settled_status.sql
 -- Why a token settled nothing: the status of a repeated call, of a lease that is lost, or of a job
--- that has ended. Locks the row it answers from, so that even this answer waits for replication;
--- with the weakest lock, which two transactions can hold at once, in any order.
+-- that has ended. A look that takes no lock: nobody waits for it, and it waits for nobody.
 create or replace function leasehold._settled_status(
   p_job_id bigint,
   p_token uuid,
@@ -1249,10 +1273,11 @@ declare
   v_attempt leasehold.attempt;
   v_finished leasehold.finished;
 begin
+  perform leasehold._await_replication();
+
   select job.queue_id into v_queue_id
   from leasehold.job as job
-  where job.job_id = p_job_id
-  for key share;
+  where job.job_id = p_job_id;
 
   if not found then
     return 'job_not_found';
@@ -1727,7 +1752,7 @@ $$;
 
 -- begin sql/internal/_deduplicate.sql
 -- Which id each new job goes by: its fresh one, or that of the job which holds its dedup key.
--- The unique key decides between two callers at once: the second waits for the first's commit.
+-- The unique key decides between two callers at once: the second waits for the first's commit, but not for ever.
 create or replace function leasehold._deduplicate(
   p_queue_id integer,
   p_jobs leasehold._new_job[],
@@ -1737,6 +1762,7 @@ create or replace function leasehold._deduplicate(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 begin
   -- Taken in key order, so that two batches cannot deadlock. A key whose window has passed and
@@ -1952,14 +1978,90 @@ end;
 $$;
 -- end sql/internal/_enqueue_plain.sql
 
+-- begin sql/internal/_await_holder.sql
+-- Waits until no other transaction holds the row in which a job stands, and keeps that row for the caller.
+-- Waits 5 seconds at most in line behind others that wait, and 5 for the holder; less if the caller's own
+-- lock_timeout is shorter. p_token: null for any.
+create or replace function leasehold._await_holder(
+  p_job_id bigint,
+  p_token uuid,
+  p_strength text -- of the lock on a lease: key share, no key update or update
+)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+as $$
+declare
+  v_lock_timeout text := current_setting('lock_timeout');
+begin
+  if v_lock_timeout::interval not between interval '1 millisecond' and interval '5 seconds' then
+    perform set_config('lock_timeout', '5s', true);
+  end if;
+
+  -- Heartbeats of others must pass an assertion, and assertions each other: no stronger than the caller needs.
+  if p_strength = 'key share' then
+    perform from leasehold.lease as lease
+    where lease.job_id = p_job_id and (p_token is null or lease.token = p_token)
+    for key share;
+  elsif p_strength = 'no key update' then
+    perform from leasehold.lease as lease
+    where lease.job_id = p_job_id and (p_token is null or lease.token = p_token)
+    for no key update;
+  else
+    perform from leasehold.lease as lease
+    where lease.job_id = p_job_id and (p_token is null or lease.token = p_token)
+    for update;
+  end if;
+
+  if not found then
+    perform
+    from leasehold.job as job
+    join leasehold.ready as ready
+      on ready.queue_id = job.queue_id
+      and ready.priority = job.priority
+      and ready.job_id = job.job_id
+    where job.job_id = p_job_id and (p_token is null or ready.token = p_token)
+    for update of ready;
+  end if;
+  if not found and p_token is null then
+    perform
+    from leasehold.job as job
+    join leasehold.scheduled as scheduled
+      on scheduled.queue_id = job.queue_id
+      and scheduled.job_id = job.job_id
+    where job.job_id = p_job_id
+    for update of scheduled;
+  end if;
+  if not found and p_token is null then
+    perform
+    from leasehold.job as job
+    join leasehold.blocked as blocked
+      on blocked.queue_id = job.queue_id
+      and blocked.job_id = job.job_id
+    where job.job_id = p_job_id
+    for update of blocked;
+  end if;
+
+  perform set_config('lock_timeout', v_lock_timeout, true);
+exception
+  when lock_not_available then
+    raise exception 'job % is held by another transaction', p_job_id
+      using errcode = 'lock_not_available',
+        detail = 'A transaction that has yet to end has settled, asserted, cancelled or leased the job.',
+        hint = 'Repeat the call when that transaction has ended; pg_stat_activity shows those that are idle in transaction.';
+end;
+$$;
+-- end sql/internal/_await_holder.sql
+
 -- begin sql/internal/_revive.sql
 -- The newest-token rule: leases that were reaped are taken back as they were, as long as nobody has
--- leased the job since. The expiry stays in the past, so the caller sees that it is late. Answers
--- whether to look for the leases again: they are back, or, after a wait, brought back by another call.
+-- leased the job since. The expiry stays in the past, so the caller sees that it is late. Skips rows
+-- that another transaction holds. Answers whether any lease is back.
 create or replace function leasehold._revive(
   p_job_ids bigint[],
-  p_tokens uuid[],
-  p_wait boolean default true
+  p_tokens uuid[]
 )
   returns boolean
   language plpgsql
@@ -1983,29 +2085,16 @@ begin
     and ready.job_id = job.job_id
     and ready.token = item.token;
 
-  -- Locked in id order, so that two batches cannot deadlock. An address may be another row's by
-  -- now, a token may not.
-  if p_wait then
-    select array_agg(locked.ctid) into v_reaped
-    from (
-      select ready.ctid
-      from leasehold.ready as ready
-      where ready.ctid = any (v_reaped)
-        and ready.token = any (p_tokens)
-      order by ready.job_id
-      for update
-    ) as locked;
-  else
-    select array_agg(locked.ctid) into v_reaped
-    from (
-      select ready.ctid
-      from leasehold.ready as ready
-      where ready.ctid = any (v_reaped)
-        and ready.token = any (p_tokens)
-      order by ready.job_id
-      for update skip locked
-    ) as locked;
-  end if;
+  -- An address may be another row's by now, a token may not.
+  select array_agg(locked.ctid) into v_reaped
+  from (
+    select ready.ctid
+    from leasehold.ready as ready
+    where ready.ctid = any (v_reaped)
+      and ready.token = any (p_tokens)
+    order by ready.job_id
+    for update skip locked
+  ) as locked;
 
   with returned as (
     delete from leasehold.ready as ready
@@ -2031,13 +2120,7 @@ begin
   from returned
   join undone on undone.job_id = returned.job_id;
 
-  return found or p_wait and exists (
-    select
-    from unnest(p_job_ids, p_tokens) as item (job_id, token)
-    join leasehold.lease as lease
-      on lease.job_id = item.job_id
-      and lease.token = item.token
-  );
+  return found;
 end;
 $$;
 -- end sql/internal/_revive.sql
@@ -2093,7 +2176,8 @@ $$;
 
 -- begin sql/internal/_take.sql
 -- Takes leases off their holders and returns them as they were: those whose token is the newest
--- and, after a second look, those that were reaped but not leased since. Any other item is left out.
+-- and, at a second look, those that were reaped but not leased since. Any other item is left out, and so
+-- is one whose row another transaction holds: one item must not hold up the others.
 create or replace function leasehold._take(
   p_job_ids bigint[],
   p_tokens uuid[]
@@ -2108,8 +2192,8 @@ declare
   v_held bigint[];
   v_taken integer := 0;
 begin
-  loop
-    -- Locked in id order, so that two batches cannot deadlock. The lateral join pins the plan.
+  for v_look in 1..2 loop
+    -- Locked in id order, as everywhere. The lateral join pins the plan.
     select array_agg(held.job_id) into v_held
     from (
       select item.job_id, item.token
@@ -2121,7 +2205,7 @@ begin
       from leasehold.lease as lease
       where lease.job_id = item.job_id
         and lease.token = item.token
-      for update
+      for update skip locked
     ) as held;
 
     return query
@@ -2130,7 +2214,7 @@ begin
     returning lease.*;
 
     v_taken := v_taken + coalesce(cardinality(v_held), 0);
-    exit when v_taken >= cardinality(p_job_ids)
+    exit when v_taken >= cardinality(p_job_ids) or v_look = 2
       or not leasehold._revive(p_job_ids, p_tokens);
   end loop;
 end;
@@ -2308,7 +2392,8 @@ $$;
 
 -- begin sql/internal/_withdraw.sql
 -- Takes jobs that are not leased out of their position: finished with an outcome, or, where the
--- outcome is null, erased. Returns the ids it found there; a job that was leased meanwhile is not.
+-- outcome is null, erased. Returns the ids it found there; a job that was leased meanwhile, or whose row
+-- another transaction holds, is not among them.
 create or replace function leasehold._withdraw(
   p_job_ids bigint[],
   p_outcome text,
@@ -2334,23 +2419,42 @@ begin
     where job.job_id = any (p_job_ids)
     order by job.job_id
   ), from_scheduled as (
+    -- Rows of these tables are never updated, so the address that was locked is the row.
     delete from leasehold.scheduled as scheduled
-    using wanted
-    where scheduled.queue_id = wanted.queue_id
-      and scheduled.job_id = wanted.job_id
+    where scheduled.ctid = any (array(
+      select free.ctid
+      from wanted
+      join leasehold.scheduled as free
+        on free.queue_id = wanted.queue_id
+        and free.job_id = wanted.job_id
+      order by free.job_id
+      for update of free skip locked
+    ))
     returning scheduled.*
   ), from_ready as (
     delete from leasehold.ready as ready
-    using wanted
-    where ready.queue_id = wanted.queue_id
-      and ready.priority = wanted.priority
-      and ready.job_id = wanted.job_id
+    where ready.ctid = any (array(
+      select free.ctid
+      from wanted
+      join leasehold.ready as free
+        on free.queue_id = wanted.queue_id
+        and free.priority = wanted.priority
+        and free.job_id = wanted.job_id
+      order by free.job_id
+      for update of free skip locked
+    ))
     returning ready.*
   ), from_blocked as (
     delete from leasehold.blocked as blocked
-    using wanted
-    where blocked.queue_id = wanted.queue_id
-      and blocked.job_id = wanted.job_id
+    where blocked.ctid = any (array(
+      select free.ctid
+      from wanted
+      join leasehold.blocked as free
+        on free.queue_id = wanted.queue_id
+        and free.job_id = wanted.job_id
+      order by free.job_id
+      for update of free skip locked
+    ))
     returning blocked.*
   ), withdrawn as (
     select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
@@ -2476,7 +2580,10 @@ begin
   select
     item.job_id,
     case
-      when ending.destination is null then leasehold._settled_status(item.job_id, item.token, false)
+      when ending.destination is null then case
+        when leasehold._is_current(item.job_id, item.token) then 'busy'
+        else leasehold._settled_status(item.job_id, item.token, false)
+      end
       when item.nth > 1 then 'already_' || ending.status
       else ending.status
     end,
@@ -2594,6 +2701,7 @@ create or replace function leasehold.create_queue(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_is_new boolean;
@@ -2690,6 +2798,7 @@ create or replace function leasehold.pause_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
@@ -2717,6 +2826,7 @@ create or replace function leasehold.resume_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_was_paused boolean;
@@ -2780,8 +2890,8 @@ $doc$Removes jobs of a queue that nobody works on, without a trace: scheduled, r
 p_queue  the queue to purge
 p_limit  most jobs to remove in this call, 1 to 100000
 
-Returns how many it removed; call again until it is 0. Leased jobs go on; finished ones stay until their
-retention ends. queue_stats counts what was removed as pruned.
+Returns how many it removed; call again until it is 0. Leased jobs go on, those that another transaction
+holds are left alone, and finished ones stay until their retention ends. queue_stats counts what was removed as pruned.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
 -- end sql/functions/purge_queue.sql
 
@@ -2791,6 +2901,7 @@ create or replace function leasehold.drop_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_queue leasehold.queue;
@@ -2990,7 +3101,7 @@ p_time_to_live  how long it may wait for a worker once it is due, 1 second to 36
 Returns the job id. Works at every isolation level. It may notify sessions that wait for jobs, after which PostgreSQL
 refuses PREPARE TRANSACTION: "set local leasehold.notify = 'off'" keeps it silent, and polls find the job.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
-Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;
+Waits up to 10 seconds for another transaction that enqueues the same dedup key, then raises 55P03. Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;
 -- end sql/functions/enqueue.sql
 
 -- begin sql/functions/enqueue_many.sql
@@ -3101,7 +3212,12 @@ begin
     set
       cancel_requested_at = coalesce(lease.cancel_requested_at, leasehold._now()),
       cancel_reason = coalesce(lease.cancel_reason, left(p_reason, 16384), 'cancelled')
-    where lease.job_id = p_job_id
+    where lease.job_id = (
+      select held.job_id
+      from leasehold.lease as held
+      where held.job_id = p_job_id
+      for no key update skip locked
+    )
     returning lease.worker_id into v_worker_id;
     if found then
       perform leasehold._notify('cancel:' || v_worker_id);
@@ -3128,6 +3244,8 @@ begin
     if not found then
       perform leasehold._raise_lost(p_job_id, 'job_not_found');
     end if;
+
+    perform leasehold._await_holder(p_job_id, null, 'no key update');
   end loop;
 
   raise exception 'job % keeps moving', p_job_id
@@ -3144,7 +3262,8 @@ p_reason  why, any text; cut to 16384 characters
 Returns cancelled, requested (the holder learns with its next heartbeat; a job that completes first is
 completed), or already_cancelled.
 Raises LH002 job_not_found, LH004 job_finished, LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the job's row. Safe to repeat.$doc$;
+Locks the job's row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;
 -- end sql/functions/cancel.sql
 
 -- begin sql/functions/register_worker.sql
@@ -3160,6 +3279,7 @@ create or replace function leasehold.register_worker(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_now timestamptz;
@@ -3234,6 +3354,7 @@ create or replace function leasehold.retire_worker(p_worker_id uuid)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 begin
   perform leasehold._require_read_committed();
@@ -3364,6 +3485,7 @@ create or replace function leasehold.lease_jobs(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_seqscan = off
@@ -3571,11 +3693,14 @@ begin
     from leasehold.lease as lease
     where lease.job_id = p_job_id
       and lease.token = p_token
-    for no key update;
+    for no key update skip locked;
     exit when found;
 
     if not leasehold._revive(array[p_job_id], array[p_token]) then
-      perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      if not leasehold._is_current(p_job_id, p_token) then
+        perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      end if;
+      perform leasehold._await_holder(p_job_id, p_token, 'no key update');
     end if;
   end loop;
 
@@ -3606,7 +3731,8 @@ that remains; and whether to stop. A lease is never shortened. Past the longest 
 more lease length and no further.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease row. Safe to repeat.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;
 -- end sql/functions/heartbeat.sql
 
 -- begin sql/functions/heartbeat_many.sql
@@ -3673,7 +3799,7 @@ begin
       exit when v_revived
         or v_rest_ids is null
         or cardinality(v_locked) >= cardinality(v_rest_ids)
-        or not leasehold._revive(v_rest_ids, v_rest_tokens, p_wait => false);
+        or not leasehold._revive(v_rest_ids, v_rest_tokens);
       v_revived := true;
     end loop;
 
@@ -3728,7 +3854,7 @@ begin
       item.ordinality,
       case
         when held.job_id is null then case
-          when lease.job_id is not null or leasehold._is_reaped(item.job_id, item.token) then 'busy'
+          when leasehold._is_current(item.job_id, item.token) then 'busy'
           else 'lost'
         end
         when expired.job_id is null then 'ok'
@@ -3788,11 +3914,14 @@ begin
     from leasehold.lease as lease
     where lease.job_id = p_job_id
       and lease.token = p_token
-    for key share;
+    for key share skip locked;
     exit when found;
 
     if not leasehold._revive(array[p_job_id], array[p_token]) then
-      perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      if not leasehold._is_current(p_job_id, p_token) then
+        perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      end if;
+      perform leasehold._await_holder(p_job_id, p_token, 'key share');
     end if;
   end loop;
   return true;
@@ -3809,7 +3938,8 @@ Call it in the transaction that writes the job's effects: they commit only if th
 caller's, and nobody can lease the job in between. Heartbeats go on meanwhile. Returns true, or raises.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Holds a key share lock on the lease row until commit. Safe to repeat.$doc$;
+Holds a key share lock on the lease row until commit; waits up to 10 seconds for another transaction that
+holds the row, then raises 55P03. Safe to repeat.$doc$;
 -- end sql/functions/assert_lease.sql
 
 -- begin sql/functions/complete.sql
@@ -3823,9 +3953,16 @@ create or replace function leasehold.complete(
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_settlement leasehold.settlement;
 begin
-  return leasehold._settled(settlement)
-  from leasehold.complete_many(array[p_job_id], array[p_token], array[p_result]) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.complete_many(array[p_job_id], array[p_token], array[p_result]) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
+  return leasehold._settled(v_settlement);
 end;
 $$;
 
@@ -3840,7 +3977,8 @@ Returns completed (late where the lease had expired and nobody had leased the jo
 already_completed where this token completed it before.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease row. Safe to repeat: the first result stays.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat: the first result stays.$doc$;
 -- end sql/functions/complete.sql
 
 -- begin sql/functions/complete_many.sql
@@ -3854,6 +3992,7 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_nestloop = off
@@ -3866,6 +4005,7 @@ declare
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
   v_late bigint[] := array[]::bigint[];
+  v_locked bigint[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
@@ -3874,10 +4014,10 @@ begin
     perform leasehold._require_documents('result', p_results);
   end if;
 
-  loop
+  for v_look in 1..2 loop
     with ended as (
-      -- One walk of the key: leases are taken in id order, so that two batches cannot deadlock.
-      -- "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      -- One walk of the key. "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      -- What another transaction has touched, and may hold, is left for the second look.
       delete from leasehold.lease as lease
       where lease.job_id = any (p_job_ids)
         and (
@@ -3885,6 +4025,7 @@ begin
             select item.job_id, item.token from unnest(p_job_ids, p_tokens) as item (job_id, token)
           )
         ) is true
+        and (lease.xmax = '0' or lease.job_id = any (v_locked))
       returning
         lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.live_until, lease.token,
         lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
@@ -3933,8 +4074,23 @@ begin
     if v_ended.not_kept is not null then
       perform leasehold._erase(v_ended.not_kept, v_ended.queue_id);
     end if;
-    exit when cardinality(v_job_ids) >= cardinality(p_job_ids)
-      or not leasehold._revive(p_job_ids, p_tokens);
+    exit when cardinality(v_job_ids) >= cardinality(p_job_ids) or v_look = 2;
+
+    perform leasehold._revive(p_job_ids, p_tokens);
+    select array_agg(free.job_id) into v_locked
+    from (
+      select item.job_id, item.token
+      from unnest(p_job_ids, p_tokens) as item (job_id, token)
+      order by item.job_id
+    ) as item
+    cross join lateral (
+      select lease.job_id
+      from leasehold.lease as lease
+      where lease.job_id = item.job_id
+        and lease.token = item.token
+      for update skip locked
+    ) as free;
+    exit when v_locked is null;
   end loop;
 
   if cardinality(v_job_ids) = cardinality(p_job_ids) and v_late = '{}' then
@@ -3948,7 +4104,10 @@ begin
   select
     item.job_id,
     case
-      when ended.job_id is null then leasehold._settled_status(item.job_id, item.token, true)
+      when ended.job_id is null then case
+        when leasehold._is_current(item.job_id, item.token) then 'busy'
+        else leasehold._settled_status(item.job_id, item.token, true)
+      end
       when item.nth > 1 then 'already_completed'
       else 'completed'
     end,
@@ -3975,10 +4134,11 @@ p_tokens   their tokens, in the same order
 p_results  what the handlers returned, in the same order, each null or JSON of at most 1 MiB as text; null: nothing
 p_brief    whether to return nothing where every item was completed in time, as most batches are
 
-Returns a settlement an item, in the order given: completed, already_completed, or why nothing changed:
-lease_lost, job_not_found, job_cancelled, job_finished.
+Returns a settlement an item, in the order given: completed, already_completed, busy, or why nothing changed:
+lease_lost, job_not_found, job_cancelled, job_finished. busy means that another transaction holds the row just
+now; the job was not completed, ask again.
 Raises LH006 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease rows in id order. Safe to repeat: the first accepted result stays.$doc$;
+Locks the lease rows in id order and waits for none. Safe to repeat: the first accepted result stays.$doc$;
 -- end sql/functions/complete_many.sql
 
 -- begin sql/functions/fail.sql
@@ -3994,12 +4154,19 @@ create or replace function leasehold.fail(
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_settlement leasehold.settlement;
 begin
-  return leasehold._settled(settlement)
-  from leasehold.fail_many(
-    array[p_job_id], array[p_token], array[left(p_error, 16384)], array[p_retry_in],
-    array[p_retryable]
-  ) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.fail_many(
+      array[p_job_id], array[p_token], array[left(p_error, 16384)], array[p_retry_in],
+      array[p_retryable]
+    ) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
+  return leasehold._settled(v_settlement);
 end;
 $$;
 
@@ -4016,7 +4183,8 @@ Returns failed (it will run again, after retry_in), dead (budget spent, or not r
 had been asked for), or already_… where this token settled the job before. Retires the token.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease row. Safe to repeat.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;
 -- end sql/functions/fail.sql
 
 -- begin sql/functions/fail_many.sql
@@ -4107,10 +4275,11 @@ p_retry_in   delay before the next attempt, 0 to 3660 days; null: the queue's ba
 p_retryable  false: do not try again; null: try again
 
 Returns a settlement an item, in the order given: failed (it will run again, after retry_in), dead (budget
-spent, or not retryable), cancelled (a cancel had been asked for), already_…, or why nothing changed.
+spent, or not retryable), cancelled (a cancel had been asked for), already_…, busy, or why nothing changed.
+busy means that another transaction holds the row just now; nothing was settled, ask again.
 The error max_runtime_exceeded, if it spends the budget, is the reason why the job is dead.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease rows in id order. Safe to repeat.$doc$;
+Locks the lease rows in id order and waits for none. Safe to repeat.$doc$;
 -- end sql/functions/fail_many.sql
 
 -- begin sql/functions/release_many.sql
@@ -4192,12 +4361,13 @@ p_tokens   their tokens, in the same order
 p_delays   how long each is to wait before it may run again, 0 to 3660 days; null members and null: not at all
 
 Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
-or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+busy, or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+busy means that another transaction holds the row just now; nothing was settled, ask again.
 A job that is released within a minute of its lease more than fifty times in a row waits by the queue's backoff, longer
 with every time, of a base of a second at least. Of one released so often the last hundred attempts are kept,
 and answer repeated calls.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease rows in id order. Safe to repeat.$doc$;
+Locks the lease rows in id order and waits for none. Safe to repeat.$doc$;
 -- end sql/functions/release_many.sql
 
 -- begin sql/functions/release.sql
@@ -4217,8 +4387,12 @@ begin
   if p_delay is null then
     raise exception 'delay must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  select settlement.* into v_settlement
-  from leasehold.release_many(array[p_job_id], array[p_token], array[p_delay]) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.release_many(array[p_job_id], array[p_token], array[p_delay]) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
   return leasehold._settled(v_settlement);
 end;
 $$;
@@ -4234,8 +4408,63 @@ Returns released, cancelled (a cancel had been asked for), or already_… where 
 before. Retires the token. More than fifty times in a row within a minute of the lease, it waits as release_many says.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease row. Safe to repeat.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;
 -- end sql/functions/release.sql
+
+-- begin sql/functions/dead_letter_many.sql
+create or replace function leasehold.dead_letter_many(
+  p_job_ids bigint[],
+  p_tokens uuid[],
+  p_reasons text[] default null
+)
+  returns setof leasehold.settlement
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_nestloop = off
+as $$
+declare
+  v_endings leasehold._ending[];
+begin
+  perform leasehold._require_read_committed();
+  perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
+  perform leasehold._require_companion('reason', p_reasons, p_job_ids);
+
+  select array_agg(row(
+    held, 'dead_lettered', item.reason, false, 'dead', coalesce(item.reason, 'dead_lettered'), null
+  )::leasehold._ending)
+  into v_endings
+  from leasehold._take(p_job_ids, p_tokens) as held
+  join (
+    -- Of equal items the first counts. A text is cut before it is copied from row to row.
+    select distinct on (item.job_id, item.token)
+      item.job_id, item.token, left(item.reason, 16384) as reason
+    from unnest(p_job_ids, p_tokens, p_reasons)
+      with ordinality as item (job_id, token, reason, ordinality)
+    order by item.job_id, item.token, item.ordinality
+  ) as item
+    on item.job_id = held.job_id
+    and item.token = held.token;
+
+  return query select * from leasehold._answer_endings(p_job_ids, p_tokens, v_endings);
+end;
+$$;
+
+comment on function leasehold.dead_letter_many(bigint[], uuid[], text[]) is
+$doc$Gives many jobs up: they are dead, and kept for a person to look at; each item is judged alone.
+
+p_job_ids  the jobs, at most 10000
+p_tokens   their tokens, in the same order
+p_reasons  why, in the same order; cut to 16384 characters; null: nothing said
+
+Returns a settlement an item, in the order given: dead, already_…, busy, or why nothing changed: lease_lost,
+job_not_found, job_cancelled, job_finished. Retires the tokens and spends no budget.
+busy means that another transaction holds the row just now; nothing was settled, ask again.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023.
+Locks the lease rows in id order and waits for none. Safe to repeat. redrive takes the jobs back.$doc$;
+-- end sql/functions/dead_letter_many.sql
 
 -- begin sql/functions/dead_letter.sql
 create or replace function leasehold.dead_letter(
@@ -4249,20 +4478,17 @@ create or replace function leasehold.dead_letter(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_reason text := left(p_reason, 16384);
-  v_endings leasehold._ending[];
+  v_settlement leasehold.settlement;
 begin
-  perform leasehold._require_read_committed();
-  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
-
-  select array_agg(row(
-    held, 'dead_lettered', v_reason, false, 'dead', coalesce(v_reason, 'dead_lettered'), null
-  )::leasehold._ending)
-  into v_endings
-  from leasehold._take(array[p_job_id], array[p_token]) as held;
-
-  return leasehold._settled(settlement)
-  from leasehold._answer_endings(array[p_job_id], array[p_token], v_endings) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.dead_letter_many(
+      array[p_job_id], array[p_token], array[left(p_reason, 16384)]
+    ) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
+  return leasehold._settled(v_settlement);
 end;
 $$;
 
@@ -4276,7 +4502,8 @@ p_reason  why, any text; cut to 16384 characters
 Returns dead, or already_… where this token settled the job before. Retires the token.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease row. Safe to repeat. redrive takes the job back.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat. redrive takes the job back.$doc$;
 -- end sql/functions/dead_letter.sql
 
 -- begin sql/functions/job.sql
@@ -4425,6 +4652,7 @@ create or replace function leasehold.redrive(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_queue leasehold.queue;
@@ -4541,7 +4769,8 @@ p_limit    most jobs to put back, 1 to 10000
 
 Returns the ids of the jobs it put back. Left alone are jobs that are not dead, whose queue was dropped, that another
 call holds, or whose dedup key another live job has: enqueue with that key returns the id of that one.
-A job that is put back has its dedup key again. Waits for a transaction that has enqueued a job of that key.
+A job that is put back has its dedup key again. Waits up to 10 seconds for a transaction that has
+enqueued a job of that key, then raises 55P03.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/redrive.sql
 

@@ -48,11 +48,12 @@
 \ir internal/_epoch.sql
 \ir internal/_extended.sql
 \ir internal/_is_live.sql
-\ir internal/_is_reaped.sql
+\ir internal/_is_current.sql
 \ir internal/_lapsed_in.sql
 \ir internal/_seen_since.sql
 \ir internal/_excused.sql
 \ir internal/_job_infos.sql
+\ir internal/_await_replication.sql
 \ir internal/_leases_of_request.sql
 \ir internal/_raise_lost.sql
 \ir internal/_settled_status.sql
@@ -79,6 +80,7 @@
 \ir internal/_require_size.sql
 \ir internal/_enqueue.sql
 \ir internal/_enqueue_plain.sql
+\ir internal/_await_holder.sql
 \ir internal/_revive.sql
 \ir internal/_renew.sql
 \ir internal/_take.sql
@@ -116,6 +118,7 @@
 \ir functions/fail_many.sql
 \ir functions/release_many.sql
 \ir functions/release.sql
+\ir functions/dead_letter_many.sql
 \ir functions/dead_letter.sql
 -- Group: look and repair
 \ir functions/job.sql

@@ -202,8 +202,8 @@ select is(
 select is_empty(
   $$select signature, match[1] from function
     cross join lateral regexp_matches(code, 'errcode = ''([^'']+)''', 'g') as match
-    where match[1] !~ '^LH00[1-9]$' and match[1] not in ('invalid_parameter_value', 'serialization_failure')$$,
-  'functions raise no other SQLSTATE than those and 22023, and 40001 where cancel gives up'
+    where match[1] !~ '^LH00[1-9]$' and match[1] not in ('invalid_parameter_value', 'serialization_failure', 'lock_not_available')$$,
+  'functions raise no other SQLSTATE than those and 22023, 40001 where cancel gives up, and 55P03 where a row stays held'
 );
 select is_empty(
   $$select signature, match[1], match[2]
@@ -220,14 +220,14 @@ select is_empty(
   $$select signature from function
     where is_public
       and (code ~ '_require_read_committed|_require_writable|leasehold\._enqueue') <> (comment ~ 'LH007')
-      and code !~ 'leasehold\.[a-z]+_many\('$$,
+      and code !~ 'leasehold\.[a-z_]+_many\('$$,
   'every function that refuses a read-only transaction says so'
 );
 select is_empty(
   $$select signature from function
     where is_public
       and (code ~ '_require_read_committed') <> (comment ~ 'LH006')
-      and code !~ 'leasehold\.[a-z]+_many\('$$,
+      and code !~ 'leasehold\.[a-z_]+_many\('$$,
   'every function that works at read committed only says so'
 );
 

@@ -18,11 +18,14 @@ begin
     from leasehold.lease as lease
     where lease.job_id = p_job_id
       and lease.token = p_token
-    for key share;
+    for key share skip locked;
     exit when found;
 
     if not leasehold._revive(array[p_job_id], array[p_token]) then
-      perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      if not leasehold._is_current(p_job_id, p_token) then
+        perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      end if;
+      perform leasehold._await_holder(p_job_id, p_token, 'key share');
     end if;
   end loop;
   return true;
@@ -39,4 +42,5 @@ Call it in the transaction that writes the job's effects: they commit only if th
 caller's, and nobody can lease the job in between. Heartbeats go on meanwhile. Returns true, or raises.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Holds a key share lock on the lease row until commit. Safe to repeat.$doc$;
+Holds a key share lock on the lease row until commit; waits up to 10 seconds for another transaction that
+holds the row, then raises 55P03. Safe to repeat.$doc$;

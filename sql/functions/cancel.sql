@@ -22,7 +22,12 @@ begin
     set
       cancel_requested_at = coalesce(lease.cancel_requested_at, leasehold._now()),
       cancel_reason = coalesce(lease.cancel_reason, left(p_reason, 16384), 'cancelled')
-    where lease.job_id = p_job_id
+    where lease.job_id = (
+      select held.job_id
+      from leasehold.lease as held
+      where held.job_id = p_job_id
+      for no key update skip locked
+    )
     returning lease.worker_id into v_worker_id;
     if found then
       perform leasehold._notify('cancel:' || v_worker_id);
@@ -49,6 +54,8 @@ begin
     if not found then
       perform leasehold._raise_lost(p_job_id, 'job_not_found');
     end if;
+
+    perform leasehold._await_holder(p_job_id, null, 'no key update');
   end loop;
 
   raise exception 'job % keeps moving', p_job_id
@@ -65,4 +72,5 @@ p_reason  why, any text; cut to 16384 characters
 Returns cancelled, requested (the holder learns with its next heartbeat; a job that completes first is
 completed), or already_cancelled.
 Raises LH002 job_not_found, LH004 job_finished, LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the job's row. Safe to repeat.$doc$;
+Locks the job's row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;

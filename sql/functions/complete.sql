@@ -8,9 +8,16 @@ create or replace function leasehold.complete(
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_settlement leasehold.settlement;
 begin
-  return leasehold._settled(settlement)
-  from leasehold.complete_many(array[p_job_id], array[p_token], array[p_result]) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.complete_many(array[p_job_id], array[p_token], array[p_result]) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
+  return leasehold._settled(v_settlement);
 end;
 $$;
 
@@ -25,4 +32,5 @@ Returns completed (late where the lease had expired and nobody had leased the jo
 already_completed where this token completed it before.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease row. Safe to repeat: the first result stays.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat: the first result stays.$doc$;

@@ -8,6 +8,7 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_nestloop = off
@@ -20,6 +21,7 @@ declare
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
   v_late bigint[] := array[]::bigint[];
+  v_locked bigint[];
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
@@ -28,10 +30,10 @@ begin
     perform leasehold._require_documents('result', p_results);
   end if;
 
-  loop
+  for v_look in 1..2 loop
     with ended as (
-      -- One walk of the key: leases are taken in id order, so that two batches cannot deadlock.
-      -- "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      -- One walk of the key. "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      -- What another transaction has touched, and may hold, is left for the second look.
       delete from leasehold.lease as lease
       where lease.job_id = any (p_job_ids)
         and (
@@ -39,6 +41,7 @@ begin
             select item.job_id, item.token from unnest(p_job_ids, p_tokens) as item (job_id, token)
           )
         ) is true
+        and (lease.xmax = '0' or lease.job_id = any (v_locked))
       returning
         lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.live_until, lease.token,
         lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
@@ -87,8 +90,23 @@ begin
     if v_ended.not_kept is not null then
       perform leasehold._erase(v_ended.not_kept, v_ended.queue_id);
     end if;
-    exit when cardinality(v_job_ids) >= cardinality(p_job_ids)
-      or not leasehold._revive(p_job_ids, p_tokens);
+    exit when cardinality(v_job_ids) >= cardinality(p_job_ids) or v_look = 2;
+
+    perform leasehold._revive(p_job_ids, p_tokens);
+    select array_agg(free.job_id) into v_locked
+    from (
+      select item.job_id, item.token
+      from unnest(p_job_ids, p_tokens) as item (job_id, token)
+      order by item.job_id
+    ) as item
+    cross join lateral (
+      select lease.job_id
+      from leasehold.lease as lease
+      where lease.job_id = item.job_id
+        and lease.token = item.token
+      for update skip locked
+    ) as free;
+    exit when v_locked is null;
   end loop;
 
   if cardinality(v_job_ids) = cardinality(p_job_ids) and v_late = '{}' then
@@ -102,7 +120,10 @@ begin
   select
     item.job_id,
     case
-      when ended.job_id is null then leasehold._settled_status(item.job_id, item.token, true)
+      when ended.job_id is null then case
+        when leasehold._is_current(item.job_id, item.token) then 'busy'
+        else leasehold._settled_status(item.job_id, item.token, true)
+      end
       when item.nth > 1 then 'already_completed'
       else 'completed'
     end,
@@ -129,7 +150,8 @@ p_tokens   their tokens, in the same order
 p_results  what the handlers returned, in the same order, each null or JSON of at most 1 MiB as text; null: nothing
 p_brief    whether to return nothing where every item was completed in time, as most batches are
 
-Returns a settlement an item, in the order given: completed, already_completed, or why nothing changed:
-lease_lost, job_not_found, job_cancelled, job_finished.
+Returns a settlement an item, in the order given: completed, already_completed, busy, or why nothing changed:
+lease_lost, job_not_found, job_cancelled, job_finished. busy means that another transaction holds the row just
+now; the job was not completed, ask again.
 Raises LH006 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease rows in id order. Safe to repeat: the first accepted result stays.$doc$;
+Locks the lease rows in id order and waits for none. Safe to repeat: the first accepted result stays.$doc$;

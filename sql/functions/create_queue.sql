@@ -15,6 +15,7 @@ create or replace function leasehold.create_queue(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_is_new boolean;

@@ -9,20 +9,17 @@ create or replace function leasehold.dead_letter(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_reason text := left(p_reason, 16384);
-  v_endings leasehold._ending[];
+  v_settlement leasehold.settlement;
 begin
-  perform leasehold._require_read_committed();
-  perform leasehold._require_batch(array[p_job_id], array[p_token], 1);
-
-  select array_agg(row(
-    held, 'dead_lettered', v_reason, false, 'dead', coalesce(v_reason, 'dead_lettered'), null
-  )::leasehold._ending)
-  into v_endings
-  from leasehold._take(array[p_job_id], array[p_token]) as held;
-
-  return leasehold._settled(settlement)
-  from leasehold._answer_endings(array[p_job_id], array[p_token], v_endings) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.dead_letter_many(
+      array[p_job_id], array[p_token], array[left(p_reason, 16384)]
+    ) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
+  return leasehold._settled(v_settlement);
 end;
 $$;
 
@@ -36,4 +33,5 @@ p_reason  why, any text; cut to 16384 characters
 Returns dead, or already_… where this token settled the job before. Retires the token.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease row. Safe to repeat. redrive takes the job back.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat. redrive takes the job back.$doc$;

@@ -3,6 +3,7 @@ create or replace function leasehold.drop_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_queue leasehold.queue;

@@ -95,4 +95,4 @@ p_time_to_live  how long it may wait for a worker once it is due, 1 second to 36
 Returns the job id. Works at every isolation level. It may notify sessions that wait for jobs, after which PostgreSQL
 refuses PREPARE TRANSACTION: "set local leasehold.notify = 'off'" keeps it silent, and polls find the job.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023.
-Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;
+Waits up to 10 seconds for another transaction that enqueues the same dedup key, then raises 55P03. Not safe to repeat without a dedup key; with one, a repeat returns the same id.$doc$;

@@ -10,12 +10,19 @@ create or replace function leasehold.fail(
   security definer
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_settlement leasehold.settlement;
 begin
-  return leasehold._settled(settlement)
-  from leasehold.fail_many(
-    array[p_job_id], array[p_token], array[left(p_error, 16384)], array[p_retry_in],
-    array[p_retryable]
-  ) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.fail_many(
+      array[p_job_id], array[p_token], array[left(p_error, 16384)], array[p_retry_in],
+      array[p_retryable]
+    ) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
+  return leasehold._settled(v_settlement);
 end;
 $$;
 
@@ -32,4 +39,5 @@ Returns failed (it will run again, after retry_in), dead (budget spent, or not r
 had been asked for), or already_… where this token settled the job before. Retires the token.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease row. Safe to repeat.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;

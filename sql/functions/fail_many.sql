@@ -85,7 +85,8 @@ p_retry_in   delay before the next attempt, 0 to 3660 days; null: the queue's ba
 p_retryable  false: do not try again; null: try again
 
 Returns a settlement an item, in the order given: failed (it will run again, after retry_in), dead (budget
-spent, or not retryable), cancelled (a cancel had been asked for), already_…, or why nothing changed.
+spent, or not retryable), cancelled (a cancel had been asked for), already_…, busy, or why nothing changed.
+busy means that another transaction holds the row just now; nothing was settled, ask again.
 The error max_runtime_exceeded, if it spends the budget, is the reason why the job is dead.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease rows in id order. Safe to repeat.$doc$;
+Locks the lease rows in id order and waits for none. Safe to repeat.$doc$;

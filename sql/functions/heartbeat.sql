@@ -29,11 +29,14 @@ begin
     from leasehold.lease as lease
     where lease.job_id = p_job_id
       and lease.token = p_token
-    for no key update;
+    for no key update skip locked;
     exit when found;
 
     if not leasehold._revive(array[p_job_id], array[p_token]) then
-      perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      if not leasehold._is_current(p_job_id, p_token) then
+        perform leasehold._raise_lost(p_job_id, leasehold._settled_status(p_job_id, p_token, true));
+      end if;
+      perform leasehold._await_holder(p_job_id, p_token, 'no key update');
     end if;
   end loop;
 
@@ -64,4 +67,5 @@ that remains; and whether to stop. A lease is never shortened. Past the longest 
 more lease length and no further.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease row. Safe to repeat.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;

@@ -61,7 +61,7 @@ begin
       exit when v_revived
         or v_rest_ids is null
         or cardinality(v_locked) >= cardinality(v_rest_ids)
-        or not leasehold._revive(v_rest_ids, v_rest_tokens, p_wait => false);
+        or not leasehold._revive(v_rest_ids, v_rest_tokens);
       v_revived := true;
     end loop;
 
@@ -116,7 +116,7 @@ begin
       item.ordinality,
       case
         when held.job_id is null then case
-          when lease.job_id is not null or leasehold._is_reaped(item.job_id, item.token) then 'busy'
+          when leasehold._is_current(item.job_id, item.token) then 'busy'
           else 'lost'
         end
         when expired.job_id is null then 'ok'

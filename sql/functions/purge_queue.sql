@@ -34,6 +34,6 @@ $doc$Removes jobs of a queue that nobody works on, without a trace: scheduled, r
 p_queue  the queue to purge
 p_limit  most jobs to remove in this call, 1 to 100000
 
-Returns how many it removed; call again until it is 0. Leased jobs go on; finished ones stay until their
-retention ends. queue_stats counts what was removed as pruned.
+Returns how many it removed; call again until it is 0. Leased jobs go on, those that another transaction
+holds are left alone, and finished ones stay until their retention ends. queue_stats counts what was removed as pruned.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;

@@ -7,6 +7,7 @@ create or replace function leasehold.redrive(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_queue leasehold.queue;
@@ -123,5 +124,6 @@ p_limit    most jobs to put back, 1 to 10000
 
 Returns the ids of the jobs it put back. Left alone are jobs that are not dead, whose queue was dropped, that another
 call holds, or whose dedup key another live job has: enqueue with that key returns the id of that one.
-A job that is put back has its dedup key again. Waits for a transaction that has enqueued a job of that key.
+A job that is put back has its dedup key again. Waits up to 10 seconds for a transaction that has
+enqueued a job of that key, then raises 55P03.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;

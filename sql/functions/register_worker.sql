@@ -10,6 +10,7 @@ create or replace function leasehold.register_worker(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 declare
   v_now timestamptz;

@@ -14,8 +14,12 @@ begin
   if p_delay is null then
     raise exception 'delay must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  select settlement.* into v_settlement
-  from leasehold.release_many(array[p_job_id], array[p_token], array[p_delay]) as settlement;
+  loop
+    select settlement.* into v_settlement
+    from leasehold.release_many(array[p_job_id], array[p_token], array[p_delay]) as settlement;
+    exit when v_settlement.status <> 'busy';
+    perform leasehold._await_holder(p_job_id, p_token, 'update');
+  end loop;
   return leasehold._settled(v_settlement);
 end;
 $$;
@@ -31,4 +35,5 @@ Returns released, cancelled (a cancel had been asked for), or already_… where 
 before. Retires the token. More than fifty times in a row within a minute of the lease, it waits as release_many says.
 Raises LH001 lease_lost, LH002 job_not_found, LH003 job_cancelled, LH004 job_finished, LH006
 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease row. Safe to repeat.$doc$;
+Locks the lease row; waits up to 10 seconds for another transaction that holds it, then raises 55P03. Safe to
+repeat.$doc$;

@@ -76,9 +76,10 @@ p_tokens   their tokens, in the same order
 p_delays   how long each is to wait before it may run again, 0 to 3660 days; null members and null: not at all
 
 Returns a settlement an item, in the order given: released, cancelled (a cancel had been asked for), already_…,
-or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+busy, or why nothing changed: lease_lost, job_not_found, job_cancelled, job_finished. Retires the tokens.
+busy means that another transaction holds the row just now; nothing was settled, ask again.
 A job that is released within a minute of its lease more than fifty times in a row waits by the queue's backoff, longer
 with every time, of a base of a second at least. Of one released so often the last hundred attempts are kept,
 and answer repeated calls.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the lease rows in id order. Safe to repeat.$doc$;
+Locks the lease rows in id order and waits for none. Safe to repeat.$doc$;

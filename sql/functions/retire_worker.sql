@@ -3,6 +3,7 @@ create or replace function leasehold.retire_worker(p_worker_id uuid)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 begin
   perform leasehold._require_read_committed();

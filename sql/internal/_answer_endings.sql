@@ -17,7 +17,10 @@ begin
   select
     item.job_id,
     case
-      when ending.destination is null then leasehold._settled_status(item.job_id, item.token, false)
+      when ending.destination is null then case
+        when leasehold._is_current(item.job_id, item.token) then 'busy'
+        else leasehold._settled_status(item.job_id, item.token, false)
+      end
       when item.nth > 1 then 'already_' || ending.status
       else ending.status
     end,

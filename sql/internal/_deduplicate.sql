@@ -1,5 +1,5 @@
 -- Which id each new job goes by: its fresh one, or that of the job which holds its dedup key.
--- The unique key decides between two callers at once: the second waits for the first's commit.
+-- The unique key decides between two callers at once: the second waits for the first's commit, but not for ever.
 create or replace function leasehold._deduplicate(
   p_queue_id integer,
   p_jobs leasehold._new_job[],
@@ -9,6 +9,7 @@ create or replace function leasehold._deduplicate(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '5s'
 as $$
 begin
   -- Taken in key order, so that two batches cannot deadlock. A key whose window has passed and

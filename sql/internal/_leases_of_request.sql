@@ -13,7 +13,7 @@ create or replace function leasehold._leases_of_request(
   set enable_hashjoin = off
 as $$
   -- Even this answer waits for replication.
-  select from leasehold.request as request where request.request_id = p_request_id for key share;
+  select leasehold._await_replication();
 
   -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
   with mine as materialized (

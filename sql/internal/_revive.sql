@@ -1,10 +1,9 @@
 -- The newest-token rule: leases that were reaped are taken back as they were, as long as nobody has
--- leased the job since. The expiry stays in the past, so the caller sees that it is late. Answers
--- whether to look for the leases again: they are back, or, after a wait, brought back by another call.
+-- leased the job since. The expiry stays in the past, so the caller sees that it is late. Skips rows
+-- that another transaction holds. Answers whether any lease is back.
 create or replace function leasehold._revive(
   p_job_ids bigint[],
-  p_tokens uuid[],
-  p_wait boolean default true
+  p_tokens uuid[]
 )
   returns boolean
   language plpgsql
@@ -28,29 +27,16 @@ begin
     and ready.job_id = job.job_id
     and ready.token = item.token;
 
-  -- Locked in id order, so that two batches cannot deadlock. An address may be another row's by
-  -- now, a token may not.
-  if p_wait then
-    select array_agg(locked.ctid) into v_reaped
-    from (
-      select ready.ctid
-      from leasehold.ready as ready
-      where ready.ctid = any (v_reaped)
-        and ready.token = any (p_tokens)
-      order by ready.job_id
-      for update
-    ) as locked;
-  else
-    select array_agg(locked.ctid) into v_reaped
-    from (
-      select ready.ctid
-      from leasehold.ready as ready
-      where ready.ctid = any (v_reaped)
-        and ready.token = any (p_tokens)
-      order by ready.job_id
-      for update skip locked
-    ) as locked;
-  end if;
+  -- An address may be another row's by now, a token may not.
+  select array_agg(locked.ctid) into v_reaped
+  from (
+    select ready.ctid
+    from leasehold.ready as ready
+    where ready.ctid = any (v_reaped)
+      and ready.token = any (p_tokens)
+    order by ready.job_id
+    for update skip locked
+  ) as locked;
 
   with returned as (
     delete from leasehold.ready as ready
@@ -76,12 +62,6 @@ begin
   from returned
   join undone on undone.job_id = returned.job_id;
 
-  return found or p_wait and exists (
-    select
-    from unnest(p_job_ids, p_tokens) as item (job_id, token)
-    join leasehold.lease as lease
-      on lease.job_id = item.job_id
-      and lease.token = item.token
-  );
+  return found;
 end;
 $$;

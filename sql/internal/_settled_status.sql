@@ -1,6 +1,5 @@
 -- Why a token settled nothing: the status of a repeated call, of a lease that is lost, or of a job
--- that has ended. Locks the row it answers from, so that even this answer waits for replication;
--- with the weakest lock, which two transactions can hold at once, in any order.
+-- that has ended. A look that takes no lock: nobody waits for it, and it waits for nobody.
 create or replace function leasehold._settled_status(
   p_job_id bigint,
   p_token uuid,
@@ -15,10 +14,11 @@ declare
   v_attempt leasehold.attempt;
   v_finished leasehold.finished;
 begin
+  perform leasehold._await_replication();
+
   select job.queue_id into v_queue_id
   from leasehold.job as job
-  where job.job_id = p_job_id
-  for key share;
+  where job.job_id = p_job_id;
 
   if not found then
     return 'job_not_found';

@@ -1,5 +1,6 @@
 -- Takes jobs that are not leased out of their position: finished with an outcome, or, where the
--- outcome is null, erased. Returns the ids it found there; a job that was leased meanwhile is not.
+-- outcome is null, erased. Returns the ids it found there; a job that was leased meanwhile, or whose row
+-- another transaction holds, is not among them.
 create or replace function leasehold._withdraw(
   p_job_ids bigint[],
   p_outcome text,
@@ -25,23 +26,42 @@ begin
     where job.job_id = any (p_job_ids)
     order by job.job_id
   ), from_scheduled as (
+    -- Rows of these tables are never updated, so the address that was locked is the row.
     delete from leasehold.scheduled as scheduled
-    using wanted
-    where scheduled.queue_id = wanted.queue_id
-      and scheduled.job_id = wanted.job_id
+    where scheduled.ctid = any (array(
+      select free.ctid
+      from wanted
+      join leasehold.scheduled as free
+        on free.queue_id = wanted.queue_id
+        and free.job_id = wanted.job_id
+      order by free.job_id
+      for update of free skip locked
+    ))
     returning scheduled.*
   ), from_ready as (
     delete from leasehold.ready as ready
-    using wanted
-    where ready.queue_id = wanted.queue_id
-      and ready.priority = wanted.priority
-      and ready.job_id = wanted.job_id
+    where ready.ctid = any (array(
+      select free.ctid
+      from wanted
+      join leasehold.ready as free
+        on free.queue_id = wanted.queue_id
+        and free.priority = wanted.priority
+        and free.job_id = wanted.job_id
+      order by free.job_id
+      for update of free skip locked
+    ))
     returning ready.*
   ), from_blocked as (
     delete from leasehold.blocked as blocked
-    using wanted
-    where blocked.queue_id = wanted.queue_id
-      and blocked.job_id = wanted.job_id
+    where blocked.ctid = any (array(
+      select free.ctid
+      from wanted
+      join leasehold.blocked as free
+        on free.queue_id = wanted.queue_id
+        and free.job_id = wanted.job_id
+      order by free.job_id
+      for update of free skip locked
+    ))
     returning blocked.*
   ), withdrawn as (
     select job_id, live_until, queue_id, attempt, releases, failures, losses, priority
