@@ -39,9 +39,11 @@ export interface Context<C = unknown> {
   /**
    * Keeps what the next attempt is to resume from, at most 1 MiB as JSON. Values that come faster
    * than the scheduler's `checkpointMs` replace each other; the last one is always saved before the
-   * attempt ends. Resolves at once; with `flush` the value is sent at once, and it resolves when
-   * that value or a later one is saved, or the attempt is over. Rejects what cannot be stored; nobody has to
-   * look at that.
+   * attempt ends. Resolves at once, and rejects what cannot be stored. With `flush` the value is sent at
+   * once, and it resolves when that value or a later one is saved. It rejects with the database's error if
+   * the value is refused, with the signal's reason if that fires first, and with `lease_lost` if the attempt
+   * is over: a value that was not refused is still saved before the attempt ends, if that can be. Nobody has
+   * to await it.
    */
   checkpoint(data: C, options?: { flush?: boolean | undefined }): Promise<void>;
   /** Settles the job as failed, whatever the handler does after; the first such call counts. */

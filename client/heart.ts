@@ -1,12 +1,18 @@
+import type { Unsaved } from './checkpoint.ts';
 import type { Client } from './client.ts';
 import { backoffMs, type Instant, jittered, now } from './clock.ts';
 import { namesItem } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
+import type { JsonText } from './json.ts';
+import { Portion, weightOf } from './portion.ts';
 import { type Running, reference } from './running.ts';
-import type { HeartbeatAnswer } from './types.ts';
+import type { HeartbeatAnswer, Lease } from './types.ts';
 
 /** Most leases in one call; the SQL function takes no more. */
 const MAX_BATCH = 100_000;
+
+/** Most bytes of checkpoints in one call: a renewal may have to wait for it. */
+const MAX_SAVE_BYTES = 1_048_576;
 
 export interface HeartOptions {
   /** On a connection of its own, which nothing else of this process can keep busy. */
@@ -35,11 +41,17 @@ export class Heart {
   #timer: NodeJS.Timeout | undefined;
   #dueAt = 0;
   /** When all leases are renewed next; a round before that carries checkpoints only. */
-  #allDueAt = 0;
+  #allDueAt = Infinity;
   #beating = false;
   #round: Promise<void> = Promise.resolve();
   #failures = 0;
-  #checkpointsSentAt = -Infinity;
+  readonly #renewals = new Portion(MAX_BATCH);
+  /** In bytes. */
+  readonly #saves = new Portion(MAX_SAVE_BYTES);
+  #savesSentAt = -Infinity;
+  #savesDueAt = Infinity;
+  /** A round failed: until then no checkpoint is sent, whoever waits for it. */
+  #savesNotBefore = 0;
   #stopped = false;
 
   constructor(options: HeartOptions) {
@@ -61,11 +73,12 @@ export class Heart {
   }
 
   /** A checkpoint waits: it goes at once, or as soon as the interval between checkpoints allows. */
-  checkpointOffered(flush: boolean): void {
+  checkpointOffered(flush: boolean, inMs = 0): void {
+    const earliest = performance.now() + inMs;
     const { checkpointMs } = this.#options;
-    this.#schedule(
-      flush ? 0 : Math.max(0, this.#checkpointsSentAt + checkpointMs - performance.now()),
-    );
+    const wanted = flush ? earliest : Math.max(earliest, this.#savesSentAt + checkpointMs);
+    this.#savesDueAt = Math.min(this.#savesDueAt, Math.max(wanted, this.#savesNotBefore));
+    this.#schedule();
   }
 
   /** Jobs were leased, maybe for a shorter time than those before. */
@@ -76,21 +89,24 @@ export class Heart {
 
   #beatAllIn(ms: number): void {
     this.#allDueAt = performance.now() + ms;
-    this.#schedule(ms);
+    this.#schedule();
   }
 
   /** Brings the next round forward; never puts it off. */
-  #schedule(ms: number): void {
+  #schedule(): void {
     if (this.#stopped) return;
-    const dueAt = performance.now() + ms;
+    const dueAt = Math.min(this.#allDueAt, this.#savesDueAt);
     if (this.#timer !== undefined && this.#dueAt <= dueAt) return;
     clearTimeout(this.#timer);
     this.#dueAt = dueAt;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      // The round under way schedules the next one when it ends.
-      if (!this.#beating) this.#round = this.#beat();
-    }, ms);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        // The round under way schedules the next one when it ends.
+        if (!this.#beating) this.#round = this.#beat();
+      },
+      Math.max(0, dueAt - performance.now()),
+    );
   }
 
   /** Resolves when no round is under way that began before now. Never rejects. */
@@ -106,88 +122,115 @@ export class Heart {
     checkDeadlines();
 
     // Timers may fire a little early.
-    const all = performance.now() + 5 >= this.#allDueAt;
+    const at = performance.now() + 5;
+    const [all, saves] = [at >= this.#allDueAt, at >= this.#savesDueAt];
     // Who asks for another round from here on gets one: this one may have begun too early for it.
     if (all) this.#allDueAt = Infinity;
+    if (saves) this.#savesDueAt = Infinity;
     let nextMs = jittered(heartbeatMs);
     try {
-      if (await this.#renewAll(all)) nextMs = Math.min(nextMs, heartbeatMs / 4);
+      if (all && (await this.#renewAll())) nextMs = Math.min(nextMs, heartbeatMs / 4);
       if (all && !this.#stopped) await register();
+      // Renewals do not wait for checkpoints: those that are left go in the next round.
+      if (saves) await this.#saveAll(performance.now() + nextMs);
       this.#failures = 0;
     } catch (error) {
       if (!this.#stopped) onEvent({ type: 'call:failed', call: 'heartbeat', error });
       nextMs = Math.min(heartbeatMs / 4, backoffMs(this.#failures++));
+      this.#savesNotBefore = performance.now() + nextMs;
     }
     this.#allDueAt = Math.min(this.#allDueAt, performance.now() + nextMs);
     this.#beating = false;
-    this.#schedule(Math.max(0, this.#allDueAt - performance.now()));
-    // What was offered while the round was under way.
-    for (const running of this.#options.running.values()) {
-      if (running.isHeld && running.unsavedCheckpoint !== undefined) {
-        this.checkpointOffered(running.flushWanted);
+    this.#schedule();
+    // What was offered while the round was under way, or is still to be saved.
+    for (const { isHeld, checkpoint } of this.#options.running.values()) {
+      if (isHeld && checkpoint.unsaved) {
+        this.checkpointOffered(checkpoint.flushWanted, checkpoint.dueInMs);
       }
     }
   }
 
   /** Returns whether a lease could not be renewed because its row was held. */
-  async #renewAll(all: boolean): Promise<boolean> {
-    const held = [...this.#options.running.values()]
-      .filter((running) => running.isHeld && (all || running.unsavedCheckpoint !== undefined))
-      .sort(byJobId);
+  async #renewAll(): Promise<boolean> {
+    const held = [...this.#options.running.values()].filter(({ isHeld }) => isHeld).sort(byJobId);
     let busy = false;
-    for (let from = 0; from < held.length; from += MAX_BATCH) {
-      busy = (await this.#renew(held.slice(from, from + MAX_BATCH))) || busy;
+    for (let from = 0; from < held.length; ) {
+      const batch = held.slice(from, from + this.#renewals.size);
+      from += batch.length;
+      busy = (await this.#renew(batch)) || busy;
     }
     return busy;
   }
 
   async #renew(batch: readonly Running[]): Promise<boolean> {
     const sentAt = now();
-    const renewals = batch.map((running) => ({
-      jobId: running.job.jobId,
-      token: running.job.token,
-      checkpoint: running.unsavedCheckpoint,
-    }));
-    if (renewals.some(({ checkpoint }) => checkpoint)) {
-      this.#checkpointsSentAt = performance.now();
-    }
+    const renewals = batch.map(({ job: { jobId, token } }) => ({ jobId, token }));
     let answers: HeartbeatAnswer[];
     try {
       answers = await this.#options.client.heartbeatMany(renewals);
+      this.#renewals.answered();
     } catch (error) {
-      if (!namesItem(error) || !renewals.some(({ checkpoint }) => checkpoint)) throw error;
-      if (batch.length > 1) return this.#renewApart(batch);
-      // The one that the database refuses, for its encoding say, is not sent again.
-      this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
-      const [running, refused] = [batch[0], renewals[0]?.checkpoint];
-      if (refused) running?.checkpointSaved(refused);
-      return this.#renew(batch);
+      this.#renewals.failed(error, batch.length);
+      throw error;
     }
-
-    let busy = false;
     for (const [index, running] of batch.entries()) {
-      const [renewal, answer] = [renewals[index], answers[index]];
-      // The job may have been leased anew meanwhile: what was said of the old token does not concern it.
-      if (answer === undefined || renewal?.token !== running.job.token) continue;
-      busy ||= answer.status === 'busy';
-      if (renewal.checkpoint && answer.status !== 'busy') {
-        running.checkpointSaved(renewal.checkpoint);
-      }
-      this.#take(running, answer, sentAt);
+      this.#take(running, renewals[index], answers[index], sentAt);
     }
-    return busy;
+    return answers.some(({ status }) => status === 'busy');
   }
 
-  /** The database refuses a checkpoint: that must not cost the other leases. */
-  async #renewApart(batch: readonly Running[]): Promise<boolean> {
-    const isBearer = (running: Running): boolean => running.unsavedCheckpoint !== undefined;
-    const others = batch.filter((running) => !isBearer(running));
-    let busy = others.length > 0 && (await this.#renew(others));
-    for (const bearer of batch.filter(isBearer)) busy = (await this.#renew([bearer])) || busy;
-    return busy;
+  /** Saves the checkpoints that wait, the smallest first, in calls that renew no lease but theirs. */
+  async #saveAll(until: number): Promise<void> {
+    this.#savesSentAt = performance.now();
+    let bearers = [...this.#options.running.values()]
+      .flatMap(bearerOf)
+      .filter(({ running }) => running.checkpoint.dueInMs === 0)
+      .sort((one, other) => weigh(one) - weigh(other));
+    while (bearers.length > 0 && performance.now() < Math.min(until, this.#allDueAt)) {
+      const batch = this.#saves.of(bearers, MAX_BATCH, weigh);
+      bearers = bearers.slice(batch.length);
+      await this.#save(batch);
+    }
   }
 
-  #take(running: Running, answer: HeartbeatAnswer, sentAt: Instant): void {
+  async #save(batch: readonly Bearer[]): Promise<void> {
+    const sentAt = now();
+    let answers: HeartbeatAnswer[];
+    try {
+      answers = await this.#options.client.heartbeatMany(batch);
+      this.#saves.answered();
+    } catch (error) {
+      this.#saves.failed(
+        error,
+        batch.reduce((sum, bearer) => sum + weigh(bearer), 0),
+      );
+      if (!namesItem(error)) throw error;
+      if (batch.length > 1) {
+        // One of them is refused; alone, the others are saved.
+        for (const bearer of batch) await this.#save([bearer]);
+        return;
+      }
+      this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
+      for (const { running, unsaved } of batch) running.checkpoint.refused(unsaved, error);
+      return;
+    }
+    for (const [index, bearer] of batch.entries()) {
+      const { running, unsaved } = bearer;
+      const status = answers[index]?.status;
+      if (status === 'busy') running.checkpoint.busy();
+      else if (status !== 'lost') running.checkpoint.saved(unsaved);
+      this.#take(running, bearer, answers[index], sentAt);
+    }
+  }
+
+  #take(
+    running: Running,
+    asked: Lease | undefined,
+    answer: HeartbeatAnswer | undefined,
+    sentAt: Instant,
+  ): void {
+    // The job may have been leased anew meanwhile: what was said of the old token does not concern it.
+    if (answer === undefined || asked?.token !== running.job.token) return;
     if (answer.status === 'lost') {
       // With an outcome on its way the lease has most likely just ended by it: its answer will tell.
       if (running.outcome === undefined) this.#options.onLost(running, answer);
@@ -204,6 +247,25 @@ export class Heart {
       this.#options.onEvent({ type: 'job:aborted', ...reference(running), reason: 'cancelled' });
     }
   }
+}
+
+/** A lease with a checkpoint to be saved. */
+export interface Bearer extends Lease {
+  readonly running: Running;
+  readonly unsaved: Unsaved;
+  readonly checkpoint: JsonText;
+}
+
+/** None, or one: what of a running job is to be saved. */
+export function bearerOf(running: Running): Bearer[] {
+  const { unsaved } = running.checkpoint;
+  if (unsaved === undefined || !running.isHeld) return [];
+  const { jobId, token } = running.job;
+  return [{ jobId, token, running, unsaved, checkpoint: unsaved.data }];
+}
+
+export function weigh({ checkpoint }: Bearer): number {
+  return weightOf(checkpoint.text);
 }
 
 /** The order in which the database keeps leases, and renews them fastest. */

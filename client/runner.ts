@@ -17,7 +17,7 @@ export interface Runner {
   close(): Promise<void>;
 }
 
-/** Takes a checkpoint to be saved, soon or at once; resolves when it is. */
+/** Takes a checkpoint to be saved soon; or at once, and settles when it is known whether it was. */
 export type SaveCheckpoint = (data: JsonText, flush: boolean) => Promise<void>;
 
 /** A handler that is a function of this process. */
@@ -166,8 +166,7 @@ class HandlerContext implements Context {
 
   get checkpoint(): Context['checkpoint'] {
     return observed(async (data, { flush = false } = {}) => {
-      const saved = this.#save(toDocument('checkpoint', data), flush);
-      if (flush) await saved;
+      await this.#save(toDocument('checkpoint', data), flush);
     });
   }
 

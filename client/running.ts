@@ -1,3 +1,4 @@
+import { CheckpointSlot } from './checkpoint.ts';
 import { after, type Instant, msUntil, now } from './clock.ts';
 import { LeaseholdError } from './errors.ts';
 import type { AbortReason } from './events.ts';
@@ -94,13 +95,6 @@ export interface RunningOwner {
   completed(running: Running, settlement: Settlement): void;
 }
 
-interface PendingCheckpoint {
-  readonly data: JsonText;
-  /** Somebody waits for it. */
-  readonly flush: boolean;
-  readonly saved: () => void;
-}
-
 /** One invocation of a handler, and the lease it works under. */
 export class Running {
   /** The newest lease: replaced when this process leases the job again while the handler runs. */
@@ -113,10 +107,10 @@ export class Running {
   /** Made when somebody asks for the signal: most short jobs never do. */
   #abort: AbortController | undefined;
   #aborted: { readonly reason: AbortReason; readonly at: Instant } | undefined;
-  #checkpoint: PendingCheckpoint | undefined;
   #lost = false;
   #settled = false;
 
+  readonly checkpoint = new CheckpointSlot();
   /** The handler ignored its signal for too long: it was ended by force, or is stuck. */
   givenUp = false;
   /** The handler was given up on and goes on; nothing can end it. */
@@ -187,13 +181,14 @@ export class Running {
   settle(): void {
     this.#settled = true;
     this.onLease?.();
-    this.end();
+    this.checkpoint.clear();
+    this.checkpoint.release();
   }
 
   /** Nobody waits for a checkpoint any more; it is kept in case this process leases the job again. */
   lose(): void {
     this.#lost = true;
-    this.#checkpoint?.saved();
+    this.checkpoint.release(new JobAbort('lease_lost'));
   }
 
   /** It was not lost after all, and is renewed again until the handler, which was told, has ended. */
@@ -248,8 +243,9 @@ export class Running {
   }
 
   /**
-   * Tells the handler to stop. Returns false if it was told before, unless it was for a lease that is held
-   * again: its signal cannot fire twice, but it can be given up for another reason.
+   * Tells the handler to stop, and lets go who waits for a checkpoint. Returns false if it was told before,
+   * unless it was for a lease that is held again: its signal cannot fire twice, but it can be given up for
+   * another reason.
    */
   abort(reason: AbortReason): boolean {
     const isHeldAgain = this.#aborted?.reason === 'lease_lost' && !this.#lost;
@@ -258,6 +254,7 @@ export class Running {
     this.givenUp = false;
     this.stuck = false;
     this.#abort?.abort(new JobAbort(reason));
+    this.checkpoint.release(new JobAbort(reason));
     return true;
   }
 
@@ -266,42 +263,24 @@ export class Running {
     return this.#aborted === undefined ? undefined : -msUntil(this.#aborted.at, at);
   }
 
-  /** Keeps the newest checkpoint until it is saved; resolves then, or when the job is lost. */
-  offerCheckpoint(data: JsonText, flush: boolean): Promise<void> {
-    if (this.#settled) return Promise.resolve();
-    const { promise, resolve } = withResolvers();
-    const earlier = this.#checkpoint;
-    this.#checkpoint = {
-      data,
-      flush: flush || earlier?.flush === true,
-      saved: () => {
-        earlier?.saved();
-        resolve();
-      },
-    };
-    if (this.#lost) resolve();
-    return promise;
-  }
-
-  get unsavedCheckpoint(): JsonText | undefined {
-    return this.#checkpoint?.data;
-  }
-
-  get flushWanted(): boolean {
-    return this.#checkpoint?.flush === true;
-  }
-
-  /** The checkpoint that was sent is stored; one that was offered since is still to be sent. */
-  checkpointSaved(data: JsonText): void {
-    if (this.#checkpoint?.data !== data) return;
-    this.#checkpoint.saved();
-    this.#checkpoint = undefined;
+  /**
+   * Keeps the newest checkpoint until it is saved. With `flush` resolves then; rejects if the value can never be
+   * saved, when the signal fires, and when the attempt is over. Nothing need be saved of a job that has ended.
+   */
+  async offerCheckpoint(data: JsonText, flush: boolean): Promise<void> {
+    if (this.#settled) return;
+    this.checkpoint.offer(data);
+    if (!flush) return;
+    if (this.#lost) throw new JobAbort('lease_lost');
+    await this.checkpoint.wait();
   }
 
   /** Lets those who wait for a checkpoint go on: the attempt is over. */
   end(): void {
-    this.#checkpoint?.saved();
-    this.#checkpoint = undefined;
+    this.checkpoint.clear();
+    this.checkpoint.release(
+      new LeaseholdError('lease_lost', 'the attempt was over before the checkpoint was saved'),
+    );
   }
 }
 
@@ -321,12 +300,4 @@ function runsUntil(job: UnparsedJob, sentAt: Instant): Instant | undefined {
   if (job.maxRuntimeMs === undefined) return undefined;
   // A repeated lease_jobs call answers late: what has passed of the lease has passed of the runtime.
   return after(sentAt, job.maxRuntimeMs - (job.leaseMs - job.remainingMs));
-}
-
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve: () => void = () => undefined;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

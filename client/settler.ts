@@ -3,15 +3,24 @@ import type { Client } from './client.ts';
 import { backoffMs } from './clock.ts';
 import { isPassing, namesItem } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
-import { describeResult, type JsonText } from './json.ts';
-import { deadLetter, type Outcome, type Running, reference } from './running.ts';
+import { bearerOf } from './heart.ts';
+import { describeResult } from './json.ts';
+import { Portion, weightOf } from './portion.ts';
+import { deadLetter, JobAbort, type Outcome, type Running, reference } from './running.ts';
 import type { HeartbeatAnswer, Lease, Settlement } from './types.ts';
 
 /** Most outcomes in one call. */
 const MAX_BATCH = 1000;
 
-/** Time until another look at a lease that is held. */
+/** Most bytes of results, errors or checkpoints in one call. */
+const MAX_BATCH_BYTES = 4_194_304;
+
+/** Time until another look at a lease that is held; doubles with each in a row. */
 const BUSY_MS = 20;
+const MAX_BUSY_MS = 1000;
+
+/** In this order in a batch. */
+const KINDS: readonly Outcome['kind'][] = ['complete', 'fail', 'release', 'dead_letter'];
 
 /** So many completions at once are worth a connection of their own: leasing goes on beside them. */
 const GREAT_BATCH = 50;
@@ -40,6 +49,12 @@ interface Delivery {
   readonly done: (settlement: Settlement | undefined) => void;
 }
 
+/** What was not delivered, and why. */
+interface Failure {
+  readonly error: unknown;
+  readonly batch: readonly Delivery[];
+}
+
 /**
  * Brings outcomes to the database and repeats each until the database has answered. What ends in one
  * turn of the event loop goes together; what ends while a call is under way goes with the next.
@@ -54,6 +69,12 @@ export class Settler {
   /** What is tried again now. */
   readonly #again: Delivery[] = [];
   #pumping = false;
+  /** Those whose checkpoint is to be saved first. */
+  readonly #bearing: Delivery[] = [];
+  #saving = false;
+  /** In bytes. */
+  readonly #outcomes = new Portion(MAX_BATCH_BYTES);
+  readonly #saves = new Portion(MAX_BATCH_BYTES);
   readonly #closing = new AbortController();
 
   constructor(options: SettlerOptions) {
@@ -63,8 +84,7 @@ export class Settler {
   /** Resolves to the database's answer; to undefined if it does not take what the outcome says, or on close. */
   deliver(running: Running, outcome: Outcome): Promise<Settlement | undefined> {
     return new Promise((done) => {
-      this.#waiting.push({ running, lease: leaseOf(running), outcome, tries: 0, done });
-      if (!this.#pumping) void this.#pump();
+      this.#line({ running, lease: leaseOf(running), outcome, tries: 0, done });
     });
   }
 
@@ -81,10 +101,10 @@ export class Settler {
       // What failed before does not travel with what has just ended.
       const from = this.#again.length > 0 ? this.#again : this.#waiting;
       const batch = from.splice(0, MAX_BATCH);
-      for (const kind of ['complete', 'fail', 'release'] as const) {
-        await this.#send(batch.filter(({ outcome }) => outcome.kind === kind));
+      const ready = this.#closing.signal.aborted ? batch : this.#saveFirst(batch);
+      for (const kind of KINDS) {
+        await this.#send(ready.filter(({ outcome }) => outcome.kind === kind));
       }
-      await this.#sendOneByOne(batch.filter(({ outcome }) => outcome.kind === 'dead_letter'));
     }
     this.#pumping = false;
   }
@@ -95,18 +115,19 @@ export class Settler {
    * found; if not, all are tried again later.
    */
   async #send(batch: readonly Delivery[]): Promise<void> {
-    const error = await this.#try(batch);
-    if (error === undefined) return;
-    const [first, ...others] = batch;
+    const failure = await this.#try(batch);
+    if (failure === undefined) return;
+    const { error } = failure;
+    const [first, ...others] = failure.batch;
     if (first === undefined) return;
     if (others.length === 0) {
       if (namesItem(error)) await this.#refused(first, error);
-      else this.#tryLater(batch);
-    } else if (namesItem(error)) await this.#sendHalves(batch);
+      else this.#tryLater(failure.batch);
+    } else if (namesItem(error)) await this.#sendHalves(failure.batch);
     else {
       const alone = await this.#try([first]);
-      if (alone !== undefined && namesItem(alone)) await this.#refused(first, alone);
-      if (alone === undefined || namesItem(alone)) await this.#sendHalves(others);
+      if (alone !== undefined && namesItem(alone.error)) await this.#refused(first, alone.error);
+      if (alone === undefined || namesItem(alone.error)) await this.#sendHalves(others);
       // Next time another one is tried alone.
       else this.#tryLater([...others, first]);
     }
@@ -115,38 +136,57 @@ export class Settler {
   async #sendHalves(batch: readonly Delivery[]): Promise<void> {
     const half = Math.ceil(batch.length / 2);
     for (const part of [batch.slice(0, half), batch.slice(half)]) {
-      const error = await this.#try(part);
-      if (error === undefined) continue;
-      const [only] = part;
-      if (only === undefined || part.length > 1) await this.#sendHalves(part);
-      else if (namesItem(error)) await this.#refused(only, error);
-      else this.#tryLater(part);
+      const failure = await this.#try(part);
+      if (failure === undefined) continue;
+      const [only] = failure.batch;
+      if (only === undefined || failure.batch.length > 1) await this.#sendHalves(failure.batch);
+      else if (namesItem(failure.error)) await this.#refused(only, failure.error);
+      else this.#tryLater(failure.batch);
     }
   }
 
-  /** Two failures in a row: it is not about one of them. */
-  async #sendOneByOne(batch: readonly Delivery[]): Promise<void> {
-    let failures = 0;
-    for (const [index, delivery] of batch.entries()) {
-      if (failures === 2) return this.#tryLater(batch.slice(index));
-      const later = this.#later.length;
-      await this.#send([delivery]);
-      failures = this.#later.length > later ? failures + 1 : 0;
+  /**
+   * Delivers a batch in calls that are not too large, each repeated while errors pass. Resolves to an error
+   * that does not, and what is left then.
+   */
+  async #try(batch: readonly Delivery[]): Promise<Failure | undefined> {
+    let rest = batch;
+    for (let tries = 0; rest.length > 0 && !this.#closing.signal.aborted; ) {
+      const part = this.#outcomes.of(rest, MAX_BATCH, weighOutcome);
+      try {
+        const settlements = await this.#call(part);
+        this.#outcomes.answered();
+        for (const [index, delivery] of part.entries()) this.#told(delivery, settlements[index]);
+        rest = rest.slice(part.length);
+        tries = 0;
+      } catch (error) {
+        // Its connection was closed: stop() names what was not delivered.
+        if (this.#closing.signal.aborted) break;
+        this.#outcomes.failed(error, sumOf(part, weighOutcome));
+        if (!namesItem(error)) {
+          this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
+        }
+        if (!isPassing(error)) return { error, batch: rest };
+        await this.#sleep(backoffMs(tries++));
+      }
     }
+    for (const { done } of rest) done(undefined);
+    return undefined;
   }
 
-  /** Delivers a batch, repeated while errors pass; resolves to an error that does not. */
-  async #try(batch: readonly Delivery[]): Promise<unknown> {
-    if (batch.length === 0) return undefined;
-    try {
-      await this.#saveCheckpoints(batch);
-      const settlements = await this.#repeat(() => this.#call(batch));
-      for (const [index, delivery] of batch.entries()) delivery.done(settlements?.[index]);
-      return undefined;
-    } catch (error) {
-      if (!namesItem(error)) this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
-      return error;
-    }
+  #told(delivery: Delivery, settlement: Settlement | undefined): void {
+    // Another transaction holds the row of its lease.
+    if (settlement?.status === 'busy') this.#putOff(delivery);
+    else delivery.done(settlement);
+  }
+
+  /** Its row is held: it waits by itself, and the others go on. */
+  #putOff(delivery: Delivery): void {
+    const ms = Math.min(BUSY_MS * 2 ** delivery.tries, MAX_BUSY_MS);
+    void this.#sleep(ms).then(() => {
+      this.#again.push({ ...delivery, tries: delivery.tries + 1 });
+      if (!this.#pumping) void this.#pump();
+    });
   }
 
   /** All that failed is tried again together, so that a server that refuses everything is not asked often. */
@@ -181,34 +221,82 @@ export class Settler {
     done(undefined);
   }
 
-  /** The last checkpoint goes before the outcome, which ends the lease. */
-  async #saveCheckpoints(batch: readonly Delivery[]): Promise<void> {
-    const unsaved = (running: Running): JsonText | undefined =>
-      running.isHeld ? running.unsavedCheckpoint : undefined;
-    if (!batch.some(({ running }) => unsaved(running))) return;
-    await this.#options.idle();
-    const renewals = batch.flatMap(({ running }) => {
-      const checkpoint = unsaved(running);
-      return checkpoint ? [{ ...leaseOf(running), checkpoint, running }] : [];
-    });
-    if (renewals.length === 0) return;
-    let answers: HeartbeatAnswer[] | undefined;
+  /** The last checkpoint goes before the outcome, which ends the lease. Answers those that have none to save. */
+  #saveFirst(batch: readonly Delivery[]): readonly Delivery[] {
+    const bears = ({ running }: Delivery): boolean => bearerOf(running).length > 0;
+    if (!batch.some(bears)) return batch;
+    this.#bearing.push(...batch.filter(bears));
+    if (!this.#saving) void this.#saveAll();
+    return batch.filter((delivery) => !bears(delivery));
+  }
+
+  async #saveAll(): Promise<void> {
+    this.#saving = true;
+    for (let tries = 0; this.#bearing.length > 0; ) {
+      await this.#options.idle();
+      const batch = this.#saves.of(this.#bearing, MAX_BATCH, weighCheckpoint);
+      const error = this.#closing.signal.aborted ? undefined : await this.#save(batch);
+      if (error !== undefined && isPassing(error) && !this.#closing.signal.aborted) {
+        this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
+        await this.#sleep(backoffMs(tries++));
+        continue;
+      }
+      this.#bearing.splice(0, batch.length);
+      tries = 0;
+      if (this.#closing.signal.aborted) for (const { done } of batch) done(undefined);
+      else if (error !== undefined) await this.#saveApart(batch, error);
+    }
+    this.#saving = false;
+  }
+
+  /** An error that concerns one of them, or may pass later: alone, the others are saved. */
+  async #saveApart(batch: readonly Delivery[], error: unknown): Promise<void> {
+    for (const delivery of batch) {
+      const alone = batch.length === 1 ? error : await this.#save([delivery]);
+      if (alone === undefined) continue;
+      const call = namesItem(alone) ? 'heartbeat' : 'settle';
+      this.#options.onEvent({ type: 'call:failed', call, error: alone });
+      if (!namesItem(alone)) this.#tryLater([delivery]);
+      else {
+        for (const { unsaved } of bearerOf(delivery.running)) {
+          delivery.running.checkpoint.refused(unsaved, alone);
+        }
+        this.#line(delivery);
+      }
+    }
+  }
+
+  /** Saves the checkpoints of some deliveries, and puts these in line. Resolves to the error, if there is one. */
+  async #save(batch: readonly Delivery[]): Promise<unknown> {
+    const renewals = batch.flatMap((delivery) =>
+      bearerOf(delivery.running).map((bearer) => ({ ...bearer, delivery })),
+    );
+    let answers: HeartbeatAnswer[] = [];
     try {
-      answers = await this.#repeat(() => this.#options.client.heartbeatMany(renewals));
+      if (renewals.length > 0) answers = await this.#options.client.heartbeatMany(renewals);
+      this.#saves.answered();
     } catch (error) {
-      if (batch.length > 1 || !namesItem(error)) throw error;
-      // The one that the database does not take.
-      this.#options.onEvent({ type: 'call:failed', call: 'heartbeat', error });
+      this.#saves.failed(error, sumOf(batch, weighCheckpoint));
+      return error;
     }
-    // A lease that is held just now, by the heart's own call say, was passed over.
-    const busy = answers?.some(({ status }) => status === 'busy') === true;
-    for (const [index, { running, checkpoint }] of renewals.entries()) {
-      if (answers?.[index]?.status !== 'busy') running.checkpointSaved(checkpoint);
+    const busy = new Set<Delivery>();
+    for (const [index, { running, unsaved, delivery }] of renewals.entries()) {
+      const status = answers[index]?.status;
+      // A lease that is held just now, by the heart's own call say, was passed over.
+      if (status === 'busy') busy.add(delivery);
+      else if (status === 'lost') running.checkpoint.refused(unsaved, new JobAbort('lease_lost'));
+      else running.checkpoint.saved(unsaved);
     }
-    if (busy) {
-      await this.#sleep(BUSY_MS);
-      await this.#saveCheckpoints(batch);
+    for (const delivery of batch) {
+      if (busy.has(delivery)) this.#putOff(delivery);
+      else this.#line(delivery);
     }
+    return undefined;
+  }
+
+  #line(delivery: Delivery): void {
+    this.#waiting.push(delivery);
+    if (!this.#pumping) void this.#pump();
   }
 
   /** One call for outcomes of one kind. */
@@ -225,7 +313,9 @@ export class Settler {
         batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })),
       );
     }
-    return Promise.all(batch.map(({ lease, outcome }) => this.#deadLetter(lease, outcome)));
+    return this.#options.client.deadLetterMany(
+      batch.map(({ lease, outcome }) => ({ ...lease, ...outcome })),
+    );
   }
 
   /** Nobody can lease a job that is being completed: unlike other outcomes it need not keep its place among the calls. */
@@ -245,33 +335,6 @@ export class Settler {
     }
   }
 
-  async #deadLetter({ jobId, token }: Lease, outcome: Outcome): Promise<Settlement> {
-    try {
-      const reason = outcome.kind === 'dead_letter' ? outcome.reason : undefined;
-      return await this.#options.client.deadLetter(jobId, token, reason);
-    } catch (error) {
-      const status = refusal(error);
-      if (status === undefined) throw error;
-      return { jobId, status, late: false, retryInMs: undefined };
-    }
-  }
-
-  /** Repeats a call while it fails in a way that passes. Undefined once closed. */
-  async #repeat<T>(call: () => Promise<T>): Promise<T | undefined> {
-    for (let tries = 0; !this.#closing.signal.aborted; tries++) {
-      try {
-        return await call();
-      } catch (error) {
-        // Its connection was closed: stop() names what was not delivered.
-        if (this.#closing.signal.aborted) break;
-        if (!isPassing(error)) throw error;
-        this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
-        await this.#sleep(backoffMs(tries));
-      }
-    }
-    return undefined;
-  }
-
   async #sleep(ms: number): Promise<void> {
     await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
@@ -281,16 +344,23 @@ function leaseOf(running: Running): Lease {
   return { jobId: running.job.jobId, token: running.job.token };
 }
 
-/** The statuses that a single call raises and a batch answers. */
-function refusal(error: unknown): Settlement['status'] | undefined {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
-  switch (code) {
-    case 'lease_lost':
-    case 'job_not_found':
-    case 'job_cancelled':
-    case 'job_finished':
-      return code;
-    default:
-      return undefined;
+function weighCheckpoint({ running }: Delivery): number {
+  return weightOf(running.checkpoint.unsaved?.data.text);
+}
+
+function weighOutcome({ outcome }: Delivery): number {
+  switch (outcome.kind) {
+    case 'complete':
+      return weightOf(outcome.result?.text);
+    case 'fail':
+      return weightOf(outcome.error);
+    case 'dead_letter':
+      return weightOf(outcome.reason);
+    case 'release':
+      return weightOf(undefined);
   }
+}
+
+function sumOf<T>(items: readonly T[], weigh: (item: T) => number): number {
+  return items.reduce((sum, item) => sum + weigh(item), 0);
 }

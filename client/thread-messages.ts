@@ -34,7 +34,16 @@ export interface ThreadLease {
 export type ToThread =
   | { readonly type: 'abort'; readonly reason: AbortReason }
   | { readonly type: 'lease'; readonly lease: ThreadLease }
-  | { readonly type: 'saved'; readonly checkpoint: number };
+  /** A checkpoint that is waited for, or a later one, is saved. */
+  | { readonly type: 'saved'; readonly checkpoint: number }
+  | { readonly type: 'refused'; readonly checkpoint: number; readonly reason: Refusal };
+
+/** An error, of which not all can be sent. */
+export interface Refusal {
+  readonly kind: 'abort' | 'leasehold' | 'other';
+  readonly code: string;
+  readonly message: string;
+}
 
 /** What the thread says to the scheduler. What it has sent arrives, however the thread ends. */
 export type FromThread =
@@ -60,8 +69,6 @@ export type FromThread =
  */
 export type ThreadAnswer = {
   readonly declared: Outcome | undefined;
-  /** The last checkpoint, where nothing has confirmed yet that it is saved. */
-  readonly unsaved: string | undefined;
 } & ThreadEnd;
 
 export type ThreadEnd =

@@ -7,10 +7,11 @@ import { LeaseholdError } from './errors.ts';
 import type { JobRef } from './events.ts';
 import { JsonText } from './json.ts';
 import { jobOf, type Runner, type SaveCheckpoint, validPayload, validResult } from './runner.ts';
-import { deadLetter, type Running, release } from './running.ts';
+import { deadLetter, JobAbort, type Running, release } from './running.ts';
 import type { QueueSchemas } from './standard-schema.ts';
 import type {
   FromThread,
+  Refusal,
   ThreadAnswer,
   ThreadLease,
   ThreadTask,
@@ -280,7 +281,7 @@ export class ThreadRunner implements Runner {
         }
         const answer = call.end();
         if (call.began !== undefined) this.#hasBegun();
-        if (answer !== undefined) return await this.#taken(running, save, answer);
+        if (answer !== undefined) return await this.#taken(running, answer);
         if (killing.signal.aborted) throw failed;
         if (call.began !== undefined) throw this.#ended(running, call.began.first, failed);
         if (isUncloneable(failed)) {
@@ -315,13 +316,8 @@ export class ThreadRunner implements Runner {
   }
 
   /** What the thread answered counts, whatever became of the thread since. */
-  async #taken(
-    running: Running,
-    save: SaveCheckpoint,
-    answer: ThreadAnswer,
-  ): Promise<JsonText | undefined> {
+  async #taken(running: Running, answer: ThreadAnswer): Promise<JsonText | undefined> {
     running.declared ??= answer.declared;
-    if (answer.unsaved !== undefined) void save(new JsonText(answer.unsaved), false);
     if ('missing' in answer) throw this.#isMissing(running, answer.missing);
     if ('thrown' in answer) {
       const thrown = new ThreadFailure(answer.thrown);
@@ -457,9 +453,9 @@ class Call {
         break;
       case 'checkpoint': {
         const { checkpoint, text, flush } = message;
-        // The answer says again what it has not heard to be saved.
-        void this.#save(new JsonText(text), flush).then(() =>
-          this.#send({ type: 'saved', checkpoint }),
+        this.#save(new JsonText(text), flush).then(
+          () => flush && this.#send({ type: 'saved', checkpoint }),
+          (error: unknown) => this.#send({ type: 'refused', checkpoint, reason: refusalOf(error) }),
         );
         break;
       }
@@ -493,6 +489,17 @@ function cloneable<T>(value: T): T | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** What of an error can be sent to a thread. */
+function refusalOf(error: unknown): Refusal {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  const kind = error instanceof LeaseholdError ? 'leasehold' : 'other';
+  return {
+    kind: error instanceof JobAbort ? 'abort' : kind,
+    code: String(code ?? ''),
+    message: String(message ?? error),
+  };
 }
 
 function isUncloneable(error: unknown): boolean {

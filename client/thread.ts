@@ -4,13 +4,14 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { Client } from './client.ts';
 import { fromShared, type Instant, msUntil } from './clock.ts';
 import type { Context, Handler } from './context.ts';
-import { LeaseholdError } from './errors.ts';
+import { type ErrorCode, LeaseholdError } from './errors.ts';
 import type { AbortReason, JobRef } from './events.ts';
 import { describeError, type JsonText, toDocument } from './json.ts';
 import { observed, storable, toResult } from './runner.ts';
 import { deadLetter, failure, JobAbort, type Outcome, release } from './running.ts';
 import type {
   FromThread,
+  Refusal,
   ThreadEnd,
   ThreadLease,
   ThreadRun,
@@ -130,10 +131,10 @@ class ThreadRunning implements Holder {
   /** It is certain that the job is completed: its lease need not last. */
   #isCompleted = false;
   #aborted = false;
-  readonly #waiting = new Map<number, () => void>();
+  /** Those who wait for a checkpoint to be saved. */
+  readonly #waiting = new Map<number, Waiter>();
   #lease: ThreadLease;
   #checkpoints = 0;
-  #lastCheckpoint: string | undefined;
   #completedIn = false;
   /** What the handler said of its end before it came to it. */
   declared: Outcome | undefined;
@@ -207,13 +208,14 @@ class ThreadRunning implements Holder {
     this.send({ type: 'completed', settlement });
   }
 
-  /** Resolves when the checkpoint, or a later one, is saved. */
-  offerCheckpoint({ text }: JsonText, flush: boolean): Promise<void> {
+  /** With `flush` resolves when the checkpoint, or a later one, is saved; rejects if that will not be. */
+  async offerCheckpoint({ text }: JsonText, flush: boolean): Promise<void> {
     const checkpoint = ++this.#checkpoints;
-    this.#lastCheckpoint = text;
-    const saved = new Promise<void>((resolve) => this.#waiting.set(checkpoint, resolve));
     this.send({ type: 'checkpoint', checkpoint, text, flush });
-    return saved;
+    if (!flush) return;
+    await new Promise<void>((resolve, reject) => {
+      this.#waiting.set(checkpoint, { resolve, reject });
+    });
   }
 
   /** Names the job. */
@@ -233,9 +235,7 @@ class ThreadRunning implements Holder {
   answer(end: ThreadEnd): void {
     if (this.#answered) return;
     this.#answered = true;
-    const { declared } = this;
-    const unsaved = this.#waiting.size > 0 ? this.#lastCheckpoint : undefined;
-    this.send({ type: 'answer', answer: { declared, unsaved, ...end } });
+    this.send({ type: 'answer', answer: { declared: this.declared, ...end } });
   }
 
   /** Says what nobody has caught. Before the handler is called it can only come from its module. */
@@ -260,7 +260,11 @@ class ThreadRunning implements Holder {
         this.#lease = message.lease;
         break;
       case 'saved':
-        this.#waiting.get(message.checkpoint)?.();
+        this.#waiting.get(message.checkpoint)?.resolve();
+        this.#waiting.delete(message.checkpoint);
+        break;
+      case 'refused':
+        this.#waiting.get(message.checkpoint)?.reject(errorOf(message.reason));
         this.#waiting.delete(message.checkpoint);
         break;
     }
@@ -269,6 +273,18 @@ class ThreadRunning implements Holder {
 
 function msLeft(until: Instant | undefined): number {
   return until === undefined ? Infinity : msUntil(fromShared(until));
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** Why a checkpoint is not saved, as a handler in the main thread is told it. */
+function errorOf({ kind, code, message }: Refusal): Error {
+  if (kind === 'abort') return new JobAbort(code as AbortReason);
+  if (kind === 'leasehold') return new LeaseholdError(code as ErrorCode, message);
+  return Object.assign(new Error(message), { code });
 }
 
 /** The context of a handler in a thread. Its functions may be taken apart from it. */
@@ -294,8 +310,7 @@ class ThreadContext implements Context {
   readonly remainingMs = (): number => this.#running.remainingMs();
 
   readonly checkpoint: Context['checkpoint'] = observed(async (data, { flush = false } = {}) => {
-    const saved = this.#running.offerCheckpoint(toDocument('checkpoint', data), flush);
-    if (flush) await saved;
+    await this.#running.offerCheckpoint(toDocument('checkpoint', data), flush);
   });
 
   readonly fail: Context['fail'] = (error, options = {}) => {

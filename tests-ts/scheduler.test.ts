@@ -793,8 +793,9 @@ describe('handlers', () => {
           if (attempt > 1) return;
           // Somebody else takes the job away.
           await pool.query('delete from leasehold.lease where job_id = $1', [id]);
-          await context.checkpoint({ never: true }, { flush: true });
-          await context.checkpoint({ nor: 'this' }, { flush: true });
+          const flush = (data: unknown) => context.checkpoint(data, { flush: true });
+          await expect(flush({ never: true })).rejects.toMatchObject({ code: 'lease_lost' });
+          await expect(flush({ nor: 'this' })).rejects.toMatchObject({ code: 'lease_lost' });
           reason = context.signal.reason;
         },
       },
