@@ -14,7 +14,12 @@ export { type ErrorCode, LeaseholdError, SQLSTATES } from './errors.ts';
 export type { AbortReason, OutcomeKind, SchedulerEvent } from './events.ts';
 export type { Json } from './json.ts';
 export { type MigrateOptions, migrate } from './migrate.ts';
-export { DEFAULTS, type HandlerOf, type SchedulerOptions } from './options.ts';
+export {
+  DEFAULTS,
+  type HandlerOf,
+  type HandlerSettings,
+  type SchedulerOptions,
+} from './options.ts';
 export { JobAbort } from './running.ts';
 export {
   Scheduler,

@@ -155,7 +155,7 @@ describe.concurrent('side by side', () => {
     const scheduler = await startRecorded(
       {
         connection: url,
-        leaseMs: 1500,
+        leaseMs: 3000,
         handlers: {
           [queue]: async (_, { signal }) => {
             signal.addEventListener('abort', () => {
@@ -336,7 +336,7 @@ describe.concurrent('side by side', () => {
     onTestFinished: whenOver,
   }) => {
     const [short, long] = [
-      await createQueue({ leaseMs: 1500 }),
+      await createQueue({ leaseMs: 3000 }),
       await createQueue({ leaseMs: 600_000 }),
     ];
     const [gate, left] = [new Gate(), new Map<string, number>()];
@@ -353,18 +353,18 @@ describe.concurrent('side by side', () => {
     const shortId = await client.enqueue(short, {});
     await until(() => gate.reached === 2);
     // Told to stop five sixths into the lease, whichever it is.
-    expect(left.get(short)).toBeLessThanOrEqual(1250);
+    expect(left.get(short)).toBeLessThanOrEqual(2500);
     expect(left.get(long)).toBeLessThanOrEqual(500_000);
     expect(left.get(long)).toBeGreaterThan(400_000);
 
     // Renewed in time for the shortest that is held, for longer than that is.
     const ages: number[] = [];
     const beganAt = performance.now();
-    while (performance.now() - beganAt < 4000) {
+    while (performance.now() - beganAt < 5000) {
       ages.push((await client.job(shortId)).heartbeatAgeMs ?? Infinity);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    expect(Math.max(...ages)).toBeLessThan(1500);
+    expect(Math.max(...ages)).toBeLessThan(3000);
     gate.open();
     for (const id of [longId, shortId]) {
       expect(await scheduler.settled(id)).toMatchObject({ status: 'completed', late: false });
@@ -477,7 +477,7 @@ describe.concurrent('side by side', () => {
     const scheduler = await startRecorded(
       {
         connection: proxy.url,
-        leaseMs: 6000,
+        leaseMs: 9000,
         handlers: { [queue]: () => gate.pass() },
       },
       whenOver,
@@ -506,7 +506,7 @@ describe.concurrent('side by side', () => {
 
 describe('S14 the connection', () => {
   test('S14 a scheduler comes back from a standby that its address led to for a while', async () => {
-    const primary = await createServer();
+    const primary = await createServer({ fsync: false });
     const standby = await startStandby(primary);
     onTestFinished(() => standby.stop());
     const proxy = await startProxy(primary.url);

@@ -24,6 +24,7 @@ export async function startStandby(primary: EmbeddedServer): Promise<EmbeddedSer
     dir,
     persistent: false,
     settings: {
+      fsync: false,
       max_connections: 200,
       primary_conninfo: `host=${hostname} port=${port} user=${username} password=${password}`,
     },
