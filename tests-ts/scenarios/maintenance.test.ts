@@ -1,7 +1,11 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Scheduler, type SchedulerEvent } from '../../client/index.ts';
-import { createDatabase } from '../support/database.ts';
-import { expired, Session } from '../support/sessions.ts';
+import { packageRoot } from '../../client/package-root.ts';
+import { installSql } from '../../scripts/manifest.ts';
+import { createDatabase, createServer, databaseUrl, withClient } from '../support/database.ts';
+import { COMPLETE, expired, lease, Session } from '../support/sessions.ts';
 import { until } from '../support/wait.ts';
 
 const url = await createDatabase();
@@ -246,3 +250,104 @@ describe('S22 retention keeps up', () => {
     expect(year).toBeLessThan(50);
   });
 });
+
+describe('S30 logical replication', () => {
+  test('S30 the whole life of a job, and all maintenance, goes on under a publication of all tables', async () => {
+    const session = await Session.open(await createDatabase());
+    await session.rows(`set client_min_messages = error`);
+    await session.rows('create publication everything for all tables');
+    await session.rows('create view public.ended as select * from leasehold.finished');
+    const call = (sql: string) => session.value(`select ${sql}`);
+    await call(
+      `leasehold.create_queue('life', p_keep_completed => '1 microsecond', p_keep_dead => '1 microsecond')`,
+    );
+    await call(`leasehold.register_worker('00000000-0000-4000-8000-000000000001', array['life'])`);
+    await call(
+      `leasehold.enqueue_many('life', (select jsonb_agg('{"payload": 1, "dedup_window": "PT0S"}'::jsonb
+         || jsonb_build_object('dedup_key', n)) from generate_series(1, 6) as n))`,
+    );
+    await session.rows(
+      `create temporary table held as
+       select *, row_number() over (order by job_id) as nth
+       from leasehold.lease_jobs(array['life'], '00000000-0000-4000-8000-000000000001', 5,
+         p_request_id => gen_random_uuid())`,
+    );
+    const end = (nth: number, sql: string) =>
+      session.value(`select (${sql}) from held where nth = ${nth}`);
+    await end(1, `leasehold.heartbeat(job_id, token, p_checkpoint => '1')`);
+    expect(await end(1, `(leasehold.complete(job_id, token)).status`)).toBe('completed');
+    expect(await end(2, `(leasehold.fail(job_id, token, 'no', '0')).status`)).toBe('failed');
+    expect(await end(3, `(leasehold.release(job_id, token)).status`)).toBe('released');
+    expect(await end(4, `(leasehold.dead_letter(job_id, token)).status`)).toBe('dead');
+    expect(await end(4, `(select leasehold.redrive(array[job_id]))`)).not.toBeNull();
+    await session.rows(
+      `update leasehold.lease set heartbeat_at = now() - interval '1 hour', expires_at = now() - interval '1 minute'`,
+    );
+    await session.rows(
+      `insert into leasehold.outage values (now() - interval '4 days', now() - interval '3 days')`,
+    );
+    await call(`leasehold.enqueue('life', '1', p_delay => '1 microsecond')`);
+    await session.rows(`update leasehold.worker set heartbeat_at = now() - interval '3 days'`);
+    await session.rows(`update leasehold.request set requested_at = now() - interval '1 hour'`);
+    expect(await call('failed from leasehold.tick()')).toBe('{}');
+    await call('leasehold.cancel(min(job_id)) from leasehold.ready');
+    await session.rows(`update leasehold.upkeep set due_at = '-infinity'`);
+    expect(await call('failed from leasehold.tick()')).toBe('{}');
+    await call(`leasehold.purge_queue('life')`);
+    await call(`leasehold.prune()`);
+    await call(`leasehold.drop_queue('life')`);
+    expect(
+      await call(
+        `(select count(*) from leasehold.job) + (select count(*) from leasehold.worker)
+           + (select count(*) from leasehold.request) + (select count(*) from leasehold.outage)`,
+      ),
+    ).toBe('0');
+  });
+
+  test('S30 leases and ids go on at another server, as the README says', async () => {
+    const readme = await readFile(join(packageRoot(), 'README.md'), 'utf8');
+    const sql = (name: string): string =>
+      new RegExp(`<!-- begin ${name} -->\\s*\`\`\`sql(.*?)\`\`\``, 's').exec(readme)?.[1] ?? name;
+    const server = await createServer({ wal_level: 'logical' });
+    const green = await Session.open(await emptyCopy(server.url));
+    const blue = await Session.open(server.url);
+    await blue.rows(sql('publication'));
+    // Made by hand, since a subscription to its own server would wait for itself; and with it, there is nothing to copy.
+    await blue.rows(`select pg_create_logical_replication_slot('green', 'pgoutput')`);
+    await green.rows(
+      `create subscription green connection '${server.url}' publication leasehold
+       with (create_slot = false, slot_name = 'green', copy_data = false)`,
+    );
+    await blue.rows(`select leasehold.create_queue('moves')`);
+    await blue.rows(
+      `select leasehold.enqueue('moves', to_jsonb(n)) from generate_series(1, 3) as n`,
+    );
+    const held = await lease(blue, 'moves');
+    const later = await blue.value(`select leasehold.enqueue('moves', '4')`);
+    await until(
+      async () => (await green.value('select max(job_id) from leasehold.ready')) === later,
+    );
+    await green.rows('alter subscription green disable');
+    await green.rows('alter subscription green set (slot_name = none)');
+    await green.rows('drop subscription green');
+    await green.rows(sql('sequences'));
+
+    expect(await green.value(COMPLETE, [held.jobId, held.token])).toBe('completed');
+    const fresh = await green.value(`select leasehold.enqueue('moves', '5')`);
+    expect(Number(fresh)).toBeGreaterThan(Number(later));
+    const leased = await green.column(
+      `select job_id from leasehold.lease_jobs(array['moves'], gen_random_uuid(), 10)`,
+    );
+    expect(leased).toHaveLength(4);
+    expect(leased.at(-1)).toBe(fresh);
+    await green.rows(`select leasehold.create_queue('another')`);
+  });
+});
+
+/** Another database of the same server, with schema leasehold and nothing in it. */
+async function emptyCopy(url: string): Promise<string> {
+  await withClient(url, (client) => client.query('create database green'));
+  const green = databaseUrl(url, 'green');
+  await withClient(green, async (client) => client.query(await installSql()));
+  return green;
+}
