@@ -425,6 +425,56 @@ describe.concurrent('side by side', () => {
     expect(await scheduler.settled(id, 2)).toMatchObject({ status: expect.any(String) });
   });
 
+  test('S05 a handler that waits for a checkpoint to be saved sees its signal in an outage', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [queue, proxy] = [await createQueue(), await proxied(whenOver)];
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        handlers: {
+          [queue]: async (_, { checkpoint }) => {
+            await checkpoint('one', { flush: true });
+            proxy.blackHole();
+            await checkpoint('two', { flush: true });
+          },
+        },
+      },
+      whenOver,
+    );
+    const jobId = await client.enqueue(queue, {});
+    await until(() => proxy.seen('heartbeat_many').length >= 2);
+    const { stuck, undelivered } = await stopped(scheduler, 0);
+    expect(stuck).toEqual([]);
+    expect(undelivered).toEqual([{ jobId, queue, attempt: 1, outcome: 'release' }]);
+  });
+
+  test('S05 a handler that waits for a checkpoint after its signal does so no longer than stop', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const [queue, proxy] = [await createQueue(), await proxied(whenOver)];
+    let waited: Promise<void> | undefined;
+    const scheduler = await startRecorded(
+      {
+        connection: proxy.url,
+        handlers: {
+          [queue]: async (_, context) => {
+            await untilTold(context).catch(() => undefined);
+            waited = context.checkpoint('last', { flush: true });
+            await waited;
+          },
+        },
+      },
+      whenOver,
+    );
+    const jobId = await client.enqueue(queue, {});
+    await scheduler.event('job:started');
+    proxy.blackHole();
+    expect((await stopped(scheduler, 0)).stuck).toEqual([{ jobId, queue, attempt: 1 }]);
+    await expect(waited).rejects.toThrow('checkpoint');
+    await until(() => scheduler.running === 0);
+  });
+
   test('S05 stop is over in time during a start that nothing answers', async ({
     onTestFinished: whenOver,
   }) => {
