@@ -63,7 +63,7 @@ comment on column leasehold.queue.max_losses is 'the loss that makes a job dead:
 comment on column leasehold.queue.backoff_base is 'upper end of the random delay after the first failure; doubles with each';
 comment on column leasehold.queue.backoff_max is 'where the delay stops doubling';
 comment on column leasehold.queue.max_runtime is 'longest time one attempt may run; null: for ever';
-comment on column leasehold.queue.time_to_live is 'how long a due job may wait for a worker; null: for ever';
+comment on column leasehold.queue.time_to_live is 'how long a due job may wait for its first start; null: for ever';
 comment on column leasehold.queue.keep_completed is 'how long completed and cancelled jobs are kept; zero: not at all';
 comment on column leasehold.queue.keep_dead is 'how long dead jobs are kept; zero: not at all';
 comment on column leasehold.queue.waiting_slots is
@@ -113,6 +113,7 @@ create table leasehold.scheduled (
   failures integer not null,
   losses integer not null,
   priority smallint not null,
+  suspect boolean not null default false,
   primary key (queue_id, job_id)
 ) with (
   autovacuum_vacuum_scale_factor = 0,
@@ -126,9 +127,10 @@ create index scheduled_reap_expired_idx on leasehold.scheduled (live_until) wher
 comment on table leasehold.scheduled is
   'Jobs that may not run before run_at: enqueued for later, waiting after a failure, or released with a delay.';
 comment on index leasehold.scheduled_promote_due_idx is 'promote_due finds what has become due';
-comment on index leasehold.scheduled_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed';
-comment on column leasehold.scheduled.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on index leasehold.scheduled_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed before their first start';
+comment on column leasehold.scheduled.live_until is 'when a job that was never leased becomes dead; null: never';
 comment on column leasehold.scheduled.attempt is 'leases so far';
+comment on column leasehold.scheduled.suspect is 'as in ready';
 -- end sql/tables/scheduled.sql
 
 -- begin sql/tables/ready.sql
@@ -143,6 +145,7 @@ create table leasehold.ready (
   losses integer not null,
   priority smallint not null,
   returned boolean not null default true,
+  suspect boolean not null default false,
   constraint ready_lease_jobs_idx primary key (queue_id, priority, job_id)
 ) with (
   autovacuum_vacuum_scale_factor = 0,
@@ -151,6 +154,7 @@ create table leasehold.ready (
 );
 
 create index ready_returned_idx on leasehold.ready (queue_id, priority, job_id) where returned;
+create index ready_suspect_idx on leasehold.ready (queue_id, priority, job_id) where suspect;
 create index ready_reap_expired_idx on leasehold.ready (live_until) where live_until is not null;
 
 comment on table leasehold.ready is
@@ -158,12 +162,15 @@ $doc$Jobs that may run now, and no others: lease_jobs is one walk of its key, wh
 A job that comes back keeps its job_id, so it runs before later ones of its priority.$doc$;
 comment on index leasehold.ready_lease_jobs_idx is 'lease_jobs walks it in the order of the line';
 comment on index leasehold.ready_returned_idx is 'lease_jobs finds what may stand below the mark';
-comment on index leasehold.ready_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed';
-comment on column leasehold.ready.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on index leasehold.ready_suspect_idx is 'lease_jobs finds the suspect that a worker may have; empty as a rule';
+comment on index leasehold.ready_reap_expired_idx is 'reap_expired finds jobs whose time to live has passed before their first start';
+comment on column leasehold.ready.live_until is 'when a job that was never leased becomes dead; null: never';
 comment on column leasehold.ready.token is
   'the newest token, of a lease that was reaped: honoured until somebody leases the job; null: none is';
 comment on column leasehold.ready.attempt is 'leases so far';
 comment on column leasehold.ready.returned is 'false: came straight from its enqueue, so it stands where its id says, above the mark';
+comment on column leasehold.ready.suspect is
+  'it has lapsed twice or more, so it may be what kills its workers: a worker holds one such job at a time';
 -- end sql/tables/ready.sql
 
 -- begin sql/tables/mark.sql
@@ -192,6 +199,7 @@ create table leasehold.blocked (
   failures integer not null,
   losses integer not null,
   priority smallint not null,
+  suspect boolean not null default false,
   primary key (queue_id, job_id)
 ) with (
   autovacuum_vacuum_scale_factor = 0,
@@ -201,8 +209,9 @@ create table leasehold.blocked (
 
 comment on table leasehold.blocked is
   'Jobs that are due but wait for a group, a limit or another job. Nothing moves jobs here yet; everything that lists, cancels or purges knows them.';
-comment on column leasehold.blocked.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on column leasehold.blocked.live_until is 'when a job that was never leased becomes dead; null: never';
 comment on column leasehold.blocked.attempt is 'leases so far';
+comment on column leasehold.blocked.suspect is 'as in ready';
 -- end sql/tables/blocked.sql
 
 -- begin sql/tables/lease.sql
@@ -213,7 +222,6 @@ create table leasehold.lease (
   heartbeat_at timestamptz not null,
   expires_at timestamptz not null,
   runs_until timestamptz,
-  live_until timestamptz,
   cancel_requested_at timestamptz,
   token uuid not null,
   worker_id uuid not null,
@@ -225,6 +233,7 @@ create table leasehold.lease (
   failures integer not null,
   losses integer not null,
   priority smallint not null,
+  suspect boolean not null default false,
   cancel_reason text,
   constraint lease_is_the_only_one_of_its_job primary key (job_id)
 ) with (
@@ -234,18 +243,21 @@ create table leasehold.lease (
   autovacuum_vacuum_cost_delay = 0
 );
 
+create index lease_lease_jobs_idx on leasehold.lease (worker_id) where suspect;
+
 comment on table leasehold.lease is
 $doc$Jobs somebody works on. The primary key is guarantee G2: a job has one current lease.
 No index knows a column that a heartbeat changes and pages are half empty, so renewals stay on their page.$doc$;
 comment on index leasehold.lease_is_the_only_one_of_its_job is 'every function that is shown a token finds its lease here';
+comment on index leasehold.lease_lease_jobs_idx is 'lease_jobs sees whether a worker holds a suspect; empty as a rule';
 comment on column leasehold.lease.fence is 'epoch of the server in the high 32 bits, attempt in the low: grows with every lease of the job';
 comment on column leasehold.lease.heartbeat_at is 'last sign of life for this job';
 comment on column leasehold.lease.runs_until is 'leased_at plus the longest runtime; renewals stop one lease length later; null: never';
-comment on column leasehold.lease.live_until is 'time to live, decides only when the lease expires';
 comment on column leasehold.lease.token is 'proof of the lease, known to its holder alone';
 comment on column leasehold.lease.request_id is 'the lease_jobs call that made it, so that the call can be repeated';
 comment on column leasehold.lease.duration is 'length asked for at lease time, added to now by a heartbeat';
 comment on column leasehold.lease.attempt is 'leases so far, this one included';
+comment on column leasehold.lease.suspect is 'as in ready';
 -- end sql/tables/lease.sql
 
 -- begin sql/tables/finished.sql
@@ -298,17 +310,27 @@ create table leasehold.attempt (
   duration interval not null,
   attempt integer not null,
   counted boolean not null,
+  excused boolean not null default false,
   outcome text not null,
   error text,
   primary key (job_id, attempt),
   constraint attempt_outcome_is_known
-    check (outcome in ('failed', 'expired', 'released', 'dead_lettered', 'cancelled'))
+    check (outcome in ('failed', 'expired', 'overran', 'released', 'dead_lettered', 'cancelled'))
 );
+
+create index attempt_reap_expired_idx on leasehold.attempt (worker_id)
+  where outcome = 'expired' and not excused;
 
 comment on table leasehold.attempt is
 $doc$Every attempt that did not end in success, kept as long as its job. It answers repeated calls,
 and holds what a late heartbeat needs to take a reaped lease back.$doc$;
+comment on index leasehold.attempt_reap_expired_idx is
+  'reap_expired finds what else a worker has lost, and register_worker what to take back';
 comment on column leasehold.attempt.counted is 'whether it spent a failure or a loss';
+comment on column leasehold.attempt.excused is
+  'its lease expired, but its worker was seen afterwards: it had not vanished, so this is no lapse';
+comment on column leasehold.attempt.outcome is
+  'expired: taken by reap_expired; overran: the same, of a job renewed past its longest runtime, which is a failure';
 comment on column leasehold.attempt.error is 'what the handler or the caller said, cut to 16,384 characters';
 -- end sql/tables/attempt.sql
 
@@ -360,13 +382,16 @@ create table leasehold.worker (
   heartbeat_at timestamptz not null,
   pid integer,
   concurrency integer,
+  secret uuid,
   host text,
   client_version text,
   queues text[] not null
 ) with (fillfactor = 50);
 
 comment on table leasehold.worker is
-  'Processes that lease, a new id at every boot. Tells people who serves what, and the reaper who survived an outage.';
+  'Processes that lease, a new id at every boot. Tells people who serves what, and the reaper that the database could be reached.';
+comment on column leasehold.worker.secret is
+  'what only the process knows: without it nobody can say that it is there; null: anybody can, and it excuses nothing';
 comment on column leasehold.worker.queues is 'the queues it has handlers for';
 comment on column leasehold.worker.heartbeat_at is 'last sign of life of the process, whether it holds jobs or not';
 -- end sql/tables/worker.sql
@@ -380,8 +405,8 @@ create table leasehold.outage (
 );
 
 comment on table leasehold.outage is
-$doc$Stretches in which no worker was seen and leases lapsed. A lease that lapsed in one counts no loss
-if its worker has been seen since: the database was away, not the worker.$doc$;
+$doc$Stretches in which leases expired while nobody looked, or while no worker was seen: the database was away,
+or its clock was set. What expired in one is left alone for one more length, so that its worker can come back.$doc$;
 -- end sql/tables/outage.sql
 
 -- begin sql/tables/tally.sql
@@ -407,21 +432,23 @@ create table leasehold.upkeep (
   done_until timestamptz not null default '-infinity',
   next_page bigint not null default 0,
   failures integer not null default 0,
+  seen_at timestamptz,
   error text
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task)
-values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally')
+values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look')
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
 $doc$The tasks of maintenance: when each is due, so that a hundred processes do it no more often than one,
-how far it has come, and whether it fails.$doc$;
+how far it has come, and whether it fails. look is none of them: when a reaper last looked for expired leases.$doc$;
 comment on column leasehold.upkeep.last_run_at is 'when it last succeeded; in the future: the clock was set back';
 comment on column leasehold.upkeep.due_at is 'not before; a task that failed waits longer';
 comment on column leasehold.upkeep.done_until is
   'where the look for rows of finished begins: what is before has been removed, though not from the index yet';
 comment on column leasehold.upkeep.next_page is 'the page of the table where the next look begins';
+comment on column leasehold.upkeep.seen_at is 'look only: the newest sign of life of any worker that the reaper knew of';
 comment on column leasehold.upkeep.failures is 'failures in a row';
 comment on column leasehold.upkeep.error is 'the last of them';
 -- end sql/tables/upkeep.sql
@@ -629,7 +656,7 @@ union all
 select
   'leased', lease.job_id, lease.queue_id, lease.priority,
   lease.attempt, lease.failures, lease.losses, lease.releases,
-  lease.live_until, null,
+  null, null,
   lease.worker_id, lease.leased_at, lease.heartbeat_at, lease.expires_at, lease.cancel_requested_at
 from leasehold.lease as lease;
 
@@ -1041,49 +1068,271 @@ $$;
 -- end sql/internal/_is_current.sql
 
 -- begin sql/internal/_lapsed_in.sql
--- Whether a lease lapsed in a stretch without any worker because of it: most of its length was left when
--- the stretch began, as it is where its worker renews it in time.
+-- Whether a lease expired in a stretch because of it: most of its length was left when the stretch began,
+-- as it is where its worker renews it in time.
 create or replace function leasehold._lapsed_in(
   p_lease leasehold.lease,
-  p_outage leasehold.outage
+  p_started_at timestamptz,
+  p_ended_at timestamptz
 )
   returns boolean
   language sql
   immutable
-return (p_lease).expires_at > (p_outage).started_at + (p_lease).duration / 2
-  and (p_lease).expires_at <= (p_outage).ended_at;
+return (p_lease).expires_at > p_started_at + (p_lease).duration / 2
+  and (p_lease).expires_at <= p_ended_at;
 -- end sql/internal/_lapsed_in.sql
 
--- begin sql/internal/_seen_since.sql
-create or replace function leasehold._seen_since(
+-- begin sql/internal/_lapses.sql
+-- How often a job's lease expired because its worker vanished, as far as is known.
+create or replace function leasehold._lapses(p_job_id bigint)
+  returns integer
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+  -- Callers switch these off.
+  set jit = off
+  set enable_nestloop = on
+  set enable_seqscan = off
+as $$
+  select count(*)::integer
+  from leasehold.attempt as attempt
+  where attempt.job_id = p_job_id
+    and attempt.outcome = 'expired'
+    and not attempt.excused
+$$;
+-- end sql/internal/_lapses.sql
+
+-- begin sql/internal/_survived.sql
+-- Whether the worker whose lease on a job expired was seen afterwards: with its secret, as the one it was when it
+-- leased. Not for the same job without end: it may be what freezes its workers.
+create or replace function leasehold._survived(
   p_worker_id uuid,
-  p_instant timestamptz
+  p_leased_at timestamptz,
+  p_expires_at timestamptz,
+  p_job_id bigint
 )
   returns boolean
   language sql
   stable
-return exists (
-  select
-  from leasehold.worker as worker
-  where worker.worker_id = p_worker_id
-    and worker.heartbeat_at >= p_instant
-);
--- end sql/internal/_seen_since.sql
-
--- begin sql/internal/_excused.sql
--- Outage amnesty: the lease lapsed because the database was away, not because its worker vanished.
-create or replace function leasehold._excused(p_lease leasehold.lease)
-  returns boolean
-  language sql
-  stable
-return (p_lease).heartbeat_at < pg_catalog.pg_postmaster_start_time()
-  or exists (
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+as $$
+  select exists (
     select
+    from leasehold.worker as worker
+    where worker.worker_id = p_worker_id
+      and worker.secret is not null
+      and worker.started_at <= p_leased_at
+      and worker.heartbeat_at >= p_expires_at
+  )
+  and (
+    select count(*)
+    from leasehold.attempt as attempt
+    where attempt.job_id = p_job_id
+      and attempt.excused
+  ) < 10
+$$;
+-- end sql/internal/_survived.sql
+
+-- begin sql/internal/_excuse.sql
+-- A worker is seen again: what was charged for leases that expired meanwhile is taken back, wherever the jobs
+-- are now. One whose row is held is left for the next time.
+create or replace function leasehold._excuse(p_worker_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  if not exists (
+    select
+    from leasehold.attempt as attempt
+    where attempt.worker_id = p_worker_id
+      and attempt.outcome = 'expired'
+      and not attempt.excused
+  ) then
+    return;
+  end if;
+
+  with returned as materialized (
+    select
+      attempt.job_id, attempt.attempt, attempt.counted, job.queue_id, job.priority,
+      finished.job_id is not null as is_finished
+    from leasehold.attempt as attempt
+    join leasehold.job as job on job.job_id = attempt.job_id
+    left join leasehold.finished as finished
+      on finished.queue_id = job.queue_id
+      and finished.job_id = job.job_id
+    where attempt.worker_id = p_worker_id
+      and attempt.outcome = 'expired'
+      and not attempt.excused
+      and leasehold._survived(attempt.worker_id, attempt.leased_at, attempt.expires_at, attempt.job_id)
+  ), charged as materialized (
+    select
+      returned.job_id, returned.queue_id, returned.priority,
+      count(*) filter (where returned.counted)::integer as losses,
+      leasehold._lapses(returned.job_id) - count(*) > 1 as suspect
+    from returned
+    where not returned.is_finished
+    group by returned.job_id, returned.queue_id, returned.priority
+  ), held as materialized (
+    select lease.job_id, charged.losses, charged.suspect
+    from charged
+    join leasehold.lease as lease on lease.job_id = charged.job_id
+    order by lease.job_id
+    for no key update of lease skip locked
+  ), leased as (
+    update leasehold.lease as lease
+    set losses = greatest(lease.losses - held.losses, 0), suspect = held.suspect
+    from held
+    where lease.job_id = held.job_id
+    returning lease.job_id
+  ), from_ready as (
+    -- Rows of ready and scheduled are never updated: they leave and come back.
+    delete from leasehold.ready as ready
+    where ready.ctid = any (array(
+      select ready.ctid
+      from charged
+      join leasehold.ready as ready
+        on ready.queue_id = charged.queue_id
+        and ready.priority = charged.priority
+        and ready.job_id = charged.job_id
+      order by ready.job_id
+      for update of ready skip locked
+    ))
+    returning ready.*
+  ), ready as (
+    insert into leasehold.ready (
+      job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
+    )
+    select
+      gone.job_id, gone.token, gone.queue_id, gone.attempt, gone.releases, gone.failures,
+      greatest(gone.losses - charged.losses, 0), gone.priority, charged.suspect
+    from from_ready as gone
+    join charged on charged.job_id = gone.job_id
+    returning ready.job_id
+  ), from_scheduled as (
+    delete from leasehold.scheduled as scheduled
+    where scheduled.ctid = any (array(
+      select scheduled.ctid
+      from charged
+      join leasehold.scheduled as scheduled
+        on scheduled.queue_id = charged.queue_id
+        and scheduled.job_id = charged.job_id
+      order by scheduled.job_id
+      for update of scheduled skip locked
+    ))
+    returning scheduled.*
+  ), scheduled as (
+    insert into leasehold.scheduled (
+      job_id, run_at, queue_id, attempt, releases, failures, losses, priority, suspect
+    )
+    select
+      gone.job_id, gone.run_at, gone.queue_id, gone.attempt, gone.releases, gone.failures,
+      greatest(gone.losses - charged.losses, 0), gone.priority, charged.suspect
+    from from_scheduled as gone
+    join charged on charged.job_id = gone.job_id
+    returning scheduled.job_id
+  )
+  update leasehold.attempt as attempt
+  set excused = true, counted = attempt.counted and returned.is_finished
+  from returned
+  where attempt.job_id = returned.job_id
+    and attempt.attempt = returned.attempt
+    and (
+      -- A finished job never changes.
+      returned.is_finished
+      or returned.job_id in (
+        select leased.job_id from leased
+        union all select ready.job_id from ready
+        union all select scheduled.job_id from scheduled
+      )
+    );
+end;
+$$;
+-- end sql/internal/_excuse.sql
+
+-- begin sql/internal/_may_be_last.sql
+-- Whether an expired lease may be judged although its loss would make the job dead, which cannot be taken
+-- back: its worker had one length to show its token, and a worker that could, another one say, was seen.
+create or replace function leasehold._may_be_last(
+  p_lease leasehold.lease,
+  p_now timestamptz
+)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_due timestamptz;
+begin
+  v_due := (p_lease).duration + greatest((p_lease).expires_at, (
+    select max(outage.ended_at)
     from leasehold.outage as outage
-    where leasehold._lapsed_in(p_lease, outage)
-      and leasehold._seen_since((p_lease).worker_id, outage.ended_at)
+    where leasehold._lapsed_in(p_lease, outage.started_at, outage.ended_at)
+  ));
+  return p_now >= v_due and (
+    not exists (
+      select from leasehold.worker as worker where worker.worker_id = (p_lease).worker_id
+    )
+    or exists (select from leasehold.worker as worker where worker.heartbeat_at >= v_due)
+    or p_now >= v_due + interval '24 hours'
   );
--- end sql/internal/_excused.sql
+end;
+$$;
+-- end sql/internal/_may_be_last.sql
+
+-- begin sql/internal/_note_outage.sql
+-- Notes a stretch in which leases expired while nobody looked, or before the first worker was seen again:
+-- the database was away, or its clock was set. Those that look at the same time may each note it.
+create or replace function leasehold._note_outage(p_now timestamptz)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_look leasehold.upkeep;
+  v_seen_at timestamptz;
+  v_since timestamptz;
+begin
+  select upkeep.* into v_look from leasehold.upkeep as upkeep where upkeep.task = 'look';
+  select max(worker.heartbeat_at) into v_seen_at
+  from leasehold.worker as worker
+  where worker.heartbeat_at <= p_now;
+
+  update leasehold.upkeep as upkeep
+  set last_run_at = p_now, seen_at = v_seen_at
+  where upkeep.task = (
+    select look.task from leasehold.upkeep as look where look.task = 'look' for update skip locked
+  );
+
+  if v_look.last_run_at > p_now then
+    -- The clock was set back: what was noted lies in the future.
+    delete from leasehold.outage as outage where outage.ended_at > p_now;
+    return;
+  end if;
+
+  v_since := least(
+    v_look.last_run_at, case when v_seen_at > v_look.seen_at then v_look.seen_at end
+  );
+  insert into leasehold.outage (started_at, ended_at)
+  select v_since, p_now
+  where v_since > '-infinity'
+    and v_since < p_now
+    and exists (
+      select
+      from leasehold.lease as lease
+      where leasehold._lapsed_in(lease, v_since, p_now)
+    )
+  on conflict do nothing;
+end;
+$$;
+-- end sql/internal/_note_outage.sql
 
 -- begin sql/internal/_job_infos.sql
 -- Everything there is to say about jobs, in the order of the ids given. Of their history, so many of the
@@ -1594,6 +1843,8 @@ begin
     where ready.queue_id = p_queue_id
       and ready.priority = line.nth - 1
       and ready.job_id >= line.job_id
+      -- They wait for a worker without another, and are found below the mark like all that returned.
+      and not ready.suspect
     order by ready.job_id
     limit 1
   ) as first on true;
@@ -2109,14 +2360,18 @@ begin
     returning attempt.*
   )
   insert into leasehold.lease (
-    job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token, worker_id,
-    duration, queue_id, attempt, releases, failures, losses, priority
+    job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, token, worker_id,
+    duration, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
     returned.job_id, undone.fence, undone.leased_at, undone.heartbeat_at, undone.expires_at,
-    undone.runs_until, returned.live_until, undone.token, undone.worker_id,
-    undone.duration, returned.queue_id, returned.attempt, returned.releases, returned.failures,
-    returned.losses - undone.counted::integer, returned.priority
+    undone.runs_until, undone.token, undone.worker_id,
+    undone.duration, returned.queue_id, returned.attempt, returned.releases,
+    returned.failures - (undone.counted and undone.outcome = 'overran')::integer,
+    returned.losses - (undone.counted and undone.outcome = 'expired')::integer,
+    returned.priority,
+    -- Counted as before the statement: with the lapse that is undone.
+    returned.suspect and leasehold._lapses(returned.job_id) - (undone.outcome = 'expired')::integer > 1
   from returned
   join undone on undone.job_id = returned.job_id;
 
@@ -2222,45 +2477,82 @@ $$;
 -- end sql/internal/_take.sql
 
 -- begin sql/internal/_take_lapsed.sql
--- Takes expired leases off their holders. Where no worker has been seen for a whole lease length the
--- database may have been away: leases that lapsed then wait one more length for their workers.
+-- Takes expired leases off their holders, and says of each whether its worker lost others with it: those
+-- renewed about when this one was. What expired in an outage waits one length for its worker.
 create or replace function leasehold._take_lapsed(
   p_now timestamptz,
   p_limit integer,
   p_job_id bigint default null
 )
-  returns setof leasehold.lease
+  returns table (held leasehold.lease, in_company boolean)
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set jit = off
+  set enable_nestloop = off
 as $$
 declare
-  v_last_seen timestamptz;
+  v_job_ids bigint[];
+  v_worker_ids uuid[];
 begin
-  select max(worker.heartbeat_at) into v_last_seen from leasehold.worker as worker;
-
-  return query
-  delete from leasehold.lease as lease
-  where lease.job_id = any (array(
-    select lease.job_id
+  select array_agg(lapsed.job_id), array_agg(distinct lapsed.worker_id)
+  into v_job_ids, v_worker_ids
+  from (
+    select lease.job_id, lease.worker_id
     from leasehold.lease as lease
     where lease.expires_at <= p_now
       and (p_job_id is null or lease.job_id = p_job_id)
-      and (
-        v_last_seen is null
-        or v_last_seen > p_now - lease.duration
-        or p_now >= lease.expires_at + lease.duration
-      )
       and not exists (
         select
         from leasehold.outage as outage
-        where leasehold._lapsed_in(lease, outage)
+        where leasehold._lapsed_in(lease, outage.started_at, outage.ended_at)
           and p_now < outage.ended_at + lease.duration
-          and not leasehold._seen_since(lease.worker_id, outage.ended_at)
+      )
+      and (
+        lease.cancel_requested_at is not null
+        or lease.heartbeat_at >= lease.runs_until
+        or lease.losses + 1 < (leasehold._budget(lease.job_id)).max_losses
+        or leasehold._may_be_last(lease, p_now)
+        or leasehold._survived(lease.worker_id, lease.leased_at, lease.expires_at, lease.job_id)
       )
     limit p_limit
     for update skip locked
-  ))
-  returning lease.*;
+  ) as lapsed;
+  if v_job_ids is null then
+    return;
+  end if;
+
+  return query
+  -- Both see the leases as they were: those that are deleted here are company too.
+  with beside as (
+    select
+      lease.job_id,
+      least(
+        lease.heartbeat_at - lag(lease.heartbeat_at) over line,
+        lead(lease.heartbeat_at) over line - lease.heartbeat_at
+      ) as apart
+    from leasehold.lease as lease
+    where lease.worker_id = any (v_worker_ids)
+    window line as (partition by lease.worker_id order by lease.heartbeat_at)
+  ), gone as (
+    delete from leasehold.lease as lease
+    where lease.job_id = any (v_job_ids)
+    returning lease as held
+  )
+  select
+    gone.held,
+    coalesce(beside.apart <= (gone.held).duration / 2, false) or exists (
+      select
+      from leasehold.attempt as attempt
+      where attempt.worker_id = (gone.held).worker_id
+        and attempt.job_id <> (gone.held).job_id
+        and attempt.outcome = 'expired'
+        and not attempt.excused
+        and attempt.heartbeat_at between
+          (gone.held).heartbeat_at - (gone.held).duration / 2
+          and (gone.held).heartbeat_at + (gone.held).duration / 2
+    )
+  from gone
+  left join beside on beside.job_id = (gone.held).job_id;
 end;
 $$;
 -- end sql/internal/_take_lapsed.sql
@@ -2509,47 +2801,53 @@ declare
 begin
   insert into leasehold.attempt (
     job_id, fence, leased_at, heartbeat_at, expires_at, ended_at, runs_until, token, worker_id,
-    duration, attempt, counted, outcome, error
+    duration, attempt, counted, excused, outcome, error
   )
   select
     (held).job_id, (held).fence, (held).leased_at, (held).heartbeat_at, (held).expires_at, v_now,
     (held).runs_until, (held).token, (held).worker_id, (held).duration, (held).attempt,
-    counted, outcome, left(error, 16384)
+    counted,
+    outcome = 'expired' and leasehold._survived(
+      (held).worker_id, (held).leased_at, (held).expires_at, (held).job_id
+    ),
+    outcome, left(error, 16384)
   from unnest(p_endings);
 
-  -- Only an expired lease leaves its token behind to be honoured; every other ending retires it.
+  -- Only a lease that was reaped leaves its token behind to be honoured; every other ending retires it.
   insert into leasehold.ready (
-    job_id, live_until, token, queue_id, attempt, releases, failures, losses, priority
+    job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
-    (held).job_id, (held).live_until, case outcome when 'expired' then (held).token end,
+    (held).job_id, case when outcome in ('expired', 'overran') then (held).token end,
     (held).queue_id, (held).attempt,
     (held).releases + (outcome = 'released')::integer,
-    (held).failures + (outcome = 'failed' and counted)::integer,
+    (held).failures + (outcome in ('failed', 'overran') and counted)::integer,
     (held).losses + (outcome = 'expired' and counted)::integer,
-    (held).priority
+    (held).priority,
+    (held).suspect or outcome = 'expired' and leasehold._lapses((held).job_id) > 1
   from unnest(p_endings)
   where destination = 'ready';
 
   insert into leasehold.scheduled (
-    job_id, run_at, live_until, queue_id, attempt, releases, failures, losses, priority
+    job_id, run_at, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
-    (held).job_id, run_at, (held).live_until, (held).queue_id, (held).attempt,
+    (held).job_id, run_at, (held).queue_id, (held).attempt,
     (held).releases + (outcome = 'released')::integer,
     (held).failures + (outcome = 'failed' and counted)::integer,
     (held).losses + (outcome = 'expired' and counted)::integer,
-    (held).priority
+    (held).priority,
+    (held).suspect
   from unnest(p_endings)
   where destination = 'scheduled';
 
   perform leasehold._finish(array(
     select row(
-      (held).job_id, v_now, null, (held).leased_at, (held).live_until,
-      case when outcome <> 'expired' then (held).token end,
+      (held).job_id, v_now, null, (held).leased_at, null,
+      case when outcome not in ('expired', 'overran') then (held).token end,
       (held).worker_id, (held).queue_id, (held).attempt,
       (held).releases + (outcome = 'released')::integer,
-      (held).failures + (outcome = 'failed' and counted)::integer,
+      (held).failures + (outcome in ('failed', 'overran') and counted)::integer,
       (held).losses + (outcome = 'expired' and counted)::integer,
       (held).priority, false, destination, left(reason, 16384), null
     )::leasehold.finished
@@ -2780,7 +3078,7 @@ p_max_losses         the loss (the worker vanished) that makes a job dead, from 
 p_backoff_base       the delay after failure n is random between 0 and base * 2^(n-1); 1 second
 p_backoff_max        where that stops growing; 1 hour
 p_max_runtime        longest time one attempt may run, 1 second to 366 days, zero: for ever; for ever
-p_time_to_live       how long a due job may wait for a worker, 1 second to 3660 days, zero: for ever; for ever
+p_time_to_live       how long a due job may wait for its first start, 1 second to 3660 days, zero: for ever; for ever
 p_keep_completed     how long completed and cancelled jobs are kept, zero: not at all; 1 day
 p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
 p_max_payload_bytes  largest payload as text; 1048576
@@ -3096,7 +3394,7 @@ p_headers       an object for what is not the handler's business: trace ids, ten
 p_max_failures  the failure that makes it dead, from 1; null: the queue's
 p_max_losses    the loss that makes it dead, from 1; null: the queue's
 p_max_runtime   longest time one attempt may run, 1 second to 366 days; null: the queue's
-p_time_to_live  how long it may wait for a worker once it is due, 1 second to 3660 days; null: the queue's
+p_time_to_live  how long it may wait for its first start once it is due, 1 second to 3660 days; null: the queue's
 
 Returns the job id. Works at every isolation level. It may notify sessions that wait for jobs, after which PostgreSQL
 refuses PREPARE TRANSACTION: "set local leasehold.notify = 'off'" keeps it silent, and polls find the job.
@@ -3273,7 +3571,8 @@ create or replace function leasehold.register_worker(
   p_concurrency integer default null,
   p_host text default null,
   p_pid integer default null,
-  p_client_version text default null
+  p_client_version text default null,
+  p_secret uuid default null
 )
   returns integer[]
   language plpgsql
@@ -3283,7 +3582,6 @@ create or replace function leasehold.register_worker(
 as $$
 declare
   v_now timestamptz;
-  v_last_seen timestamptz;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_list('queues', p_queues);
@@ -3294,31 +3592,26 @@ begin
   perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
 
   v_now := leasehold._now();
-  select max(worker.heartbeat_at) into v_last_seen from leasehold.worker as worker;
-
-  -- The first worker to be seen after a silence in which leases lapsed says that it was an outage.
-  insert into leasehold.outage (started_at, ended_at)
-  select v_last_seen, v_now
-  where v_last_seen < v_now - interval '1 second'
-    and exists (
-      select
-      from leasehold.lease as lease
-      where lease.expires_at > v_last_seen
-        and lease.expires_at <= v_now
-    )
-  on conflict do nothing;
-
   insert into leasehold.worker as worker (
-    worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues
+    worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues, secret
   )
   values (
     p_worker_id, v_now, v_now, p_pid, p_concurrency, left(p_host, 255), left(p_client_version, 255),
-    p_queues
+    p_queues, p_secret
   )
   on conflict (worker_id) do update
   set
     heartbeat_at = excluded.heartbeat_at, pid = excluded.pid, concurrency = excluded.concurrency,
-    host = excluded.host, client_version = excluded.client_version, queues = excluded.queues;
+    host = excluded.host, client_version = excluded.client_version, queues = excluded.queues
+  where worker.secret is not distinct from excluded.secret;
+  if not found then
+    raise exception 'worker % is registered with another secret', p_worker_id
+      using errcode = 'invalid_parameter_value';
+  end if;
+
+  if p_secret is not null then
+    perform leasehold._excuse(p_worker_id);
+  end if;
 
   return array(
     select queue.queue_id
@@ -3331,7 +3624,7 @@ begin
 end;
 $$;
 
-comment on function leasehold.register_worker(uuid, text[], integer, text, integer, text) is
+comment on function leasehold.register_worker(uuid, text[], integer, text, integer, text, uuid) is
 $doc$Says that a worker process is there. Called again, that it is still alive: as often as it heartbeats.
 
 p_worker_id       a new uuid at every boot, the one lease_jobs is called with
@@ -3340,12 +3633,16 @@ p_concurrency     how many jobs it works on at once, 1 to 100000
 p_host            where it runs
 p_pid             its process id there
 p_client_version  the client it uses
+p_secret          a random uuid that the process keeps to itself, the same in every call; null: none
 
 Returns the ids of the queues, in the order given, by which notifications name them ("ready:1"); null
 for a queue that does not exist.
+With a secret, losses are taken back that were charged for leases of this worker: they expired because it could
+not reach the database, say, and not because it had vanished. Not more than ten times for one job.
 A worker that never registers may lease all the same; people do not see it, and an outage of the
-database counts as its loss.
-Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
+database counts as its loss. Register before leasing.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023, also for a secret that is not the worker's.
+Safe to repeat.$doc$;
 -- end sql/functions/register_worker.sql
 
 -- begin sql/functions/retire_worker.sql
@@ -3505,6 +3802,8 @@ declare
   -- Of many jobs, those that others have touched are passed over without asking for their locks. So are
   -- those of a lease that was rolled back: one call of eight looks at all, and each that finds none.
   v_thorough boolean := p_limit < 50 or random() < 0.125;
+  v_suspects boolean;
+  v_suspect bigint;
   v_left integer := p_limit;
   v_leased integer;
 begin
@@ -3516,7 +3815,10 @@ begin
   perform leasehold._require_limit(p_limit, 10000);
   p_lease := leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
 
-  select array_agg(queue order by array_position(p_queues, queue.name)) into v_queues
+  select
+    array_agg(queue order by array_position(p_queues, queue.name)),
+    exists (select from leasehold.ready as ready where ready.suspect)
+  into v_queues, v_suspects
   from leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
@@ -3526,9 +3828,29 @@ begin
     perform leasehold._queue(wanted.name) from unnest(p_queues) as wanted (name);
   end if;
 
+  if v_suspects then
+    v_suspects := not exists (
+      select
+      from leasehold.lease as lease
+      where lease.worker_id = p_worker_id
+        and lease.suspect
+    );
+  end if;
+
   foreach v_queue in array coalesce(v_queues, '{}') loop
     exit when v_left = 0;
     continue when v_queue.paused_at is not null;
+    if v_suspects then
+      select ready.job_id into v_suspect
+      from leasehold.ready as ready
+      where ready.suspect
+        and ready.queue_id = v_queue.queue_id
+      order by ready.priority, ready.job_id
+      limit 1
+      for update skip locked;
+      -- One a call. It keeps its place, so that it may not be among those that are leased.
+      v_suspects := v_suspect is null;
+    end if;
     v_line := leasehold._line(v_queue.queue_id);
     continue when v_line is null;
 
@@ -3568,7 +3890,10 @@ begin
                 and ready.priority = line.nth - 1
                 and ready.job_id < line.job_id
                 and (ready.live_until is null or ready.live_until > v_now)
-                and (v_thorough or ready.xmax = '0')
+                and (
+                  not ready.suspect and (v_thorough or ready.xmax = '0')
+                  or ready.job_id = v_suspect
+                )
               order by ready.job_id
               limit v_left
               for update skip locked
@@ -3582,7 +3907,10 @@ begin
                 and ready.priority = line.nth - 1
                 and ready.job_id >= line.job_id
                 and (ready.live_until is null or ready.live_until > v_now)
-                and (v_thorough or ready.xmax = '0')
+                and (
+                  not ready.suspect and (v_thorough or ready.xmax = '0')
+                  or ready.job_id = v_suspect
+                )
               order by ready.job_id
               limit v_left
               for update skip locked
@@ -3591,8 +3919,8 @@ begin
           limit v_left
         ))
         returning
-          ready.job_id, ready.priority, ready.live_until, ready.attempt + 1 as attempt,
-          ready.failures, ready.losses, ready.releases
+          ready.job_id, ready.priority, ready.attempt + 1 as attempt,
+          ready.failures, ready.losses, ready.releases, ready.suspect
       ), granted as materialized (
         select
           gone.*,
@@ -3606,14 +3934,14 @@ begin
         where job.job_id = any (array(select gone.job_id from gone))
       ), leased as (
         insert into leasehold.lease (
-          job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
-          worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
+          job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, token, worker_id,
+          request_id, duration, queue_id, attempt, releases, failures, losses, priority, suspect
         )
         select
           granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
-          v_now + granted.max_runtime, granted.live_until, granted.token,
+          v_now + granted.max_runtime, granted.token,
           p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
-          granted.releases, granted.failures, granted.losses, granted.priority
+          granted.releases, granted.failures, granted.losses, granted.priority, granted.suspect
         from granted
       )
       select
@@ -3657,6 +3985,7 @@ p_request_id  a new uuid for each call: repeating a call whose answer was lost r
 Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
 limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
 this call, also where it was rolled back. None is returned only where none can be had.
+Of jobs that have lapsed twice or more, which may be what kills their workers, a worker holds one at a time.
 Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
 -- end sql/functions/lease_jobs.sql
@@ -4027,7 +4356,7 @@ begin
         ) is true
         and (lease.xmax = '0' or lease.job_id = any (v_locked))
       returning
-        lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.live_until, lease.token,
+        lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.token,
         lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
         lease.losses, lease.priority, lease.expires_at <= leasehold._now() as late
     ), keeping as materialized (
@@ -4037,12 +4366,12 @@ begin
         and queue.keep_completed > interval '0'
     ), kept as (
       insert into leasehold.finished (
-        job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
+        job_id, finished_at, keep_until, leased_at, token, worker_id, queue_id,
         attempt, releases, failures, losses, priority, late, outcome, result
       )
       select
         ended.job_id, ended.ended_at, ended.ended_at + keeping.keep_completed, ended.leased_at,
-        ended.live_until, ended.token, ended.worker_id, ended.queue_id,
+        ended.token, ended.worker_id, ended.queue_id,
         ended.attempt, ended.releases, ended.failures, ended.losses, ended.priority, ended.late,
         'completed', item.result
       from ended
@@ -4814,11 +5143,11 @@ begin
     returning scheduled.*
   ), promoted as (
     insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, suspect
     )
     select
       due.job_id, due.live_until, due.queue_id, due.attempt, due.releases, due.failures,
-      due.losses, due.priority
+      due.losses, due.priority, due.suspect
     from due
     returning queue_id
   )
@@ -4848,11 +5177,13 @@ declare
   v_endings leasehold._ending[];
   v_expired bigint[];
 begin
+  perform leasehold._note_outage(v_now);
+
   select array_agg(row(
     verdict.held,
     case
       when verdict.cancelled then 'cancelled'
-      when verdict.overran then 'failed'
+      when verdict.overran then 'overran'
       else 'expired'
     end,
     case when verdict.overran then 'max_runtime_exceeded' else 'lease_expired' end,
@@ -4860,39 +5191,51 @@ begin
     case
       when verdict.cancelled then 'cancelled'
       when verdict.reason is not null then 'dead'
-      when verdict.overran then 'scheduled'
       else 'ready'
     end,
     coalesce(verdict.reason, (verdict.held).cancel_reason),
-    v_now + leasehold._backoff(verdict.backoff_base, verdict.backoff_max, (verdict.held).failures)
+    null
   )::leasehold._ending)
   into v_endings
   from (
     select
-      lapsed as held,
-      budget.backoff_base,
-      budget.backoff_max,
+      judged.held,
       judged.cancelled,
       judged.overran,
       judged.counted,
       case
         when judged.cancelled then null
-        when lapsed.live_until <= v_now then 'ttl_expired'
-        when judged.overran and lapsed.failures + 1 >= budget.max_failures then 'max_runtime_exceeded'
-        when judged.overran then null
-        when judged.counted and lapsed.losses + 1 >= budget.max_losses then 'lease_expired'
+        when judged.overran then
+          case when (judged.held).failures + 1 >= budget.max_failures then 'max_runtime_exceeded' end
+        when judged.counted and (judged.held).losses + 1 >= budget.max_losses then 'lease_expired'
       end as reason
-    from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
-    cross join lateral leasehold._budget(lapsed.job_id) as budget
-    cross join lateral (
+    from (
       select
-        lapsed.cancel_requested_at is not null as cancelled,
-        coalesce(lapsed.runs_until <= v_now, false) as overran,
-        lapsed.cancel_requested_at is null and (
-          coalesce(lapsed.runs_until <= v_now, false)
-          or not leasehold._excused(lapsed)
+        lapsed.held,
+        lapsed.cancelled,
+        lapsed.overran,
+        not lapsed.cancelled and (
+          lapsed.overran
+          or not leasehold._survived(
+            (lapsed.held).worker_id, (lapsed.held).leased_at, (lapsed.held).expires_at,
+            (lapsed.held).job_id
+          ) and (
+            not lapsed.in_company
+            -- The only suspect among them. Every other time: one that has not lapsed before may be the one
+            -- that kills, and is a suspect itself the next time but one.
+            or (lapsed.held).suspect and leasehold._lapses((lapsed.held).job_id) % 2 = 0
+          )
         ) as counted
+      from (
+        select
+          lapsed.held,
+          lapsed.in_company,
+          (lapsed.held).cancel_requested_at is not null as cancelled,
+          coalesce((lapsed.held).heartbeat_at >= (lapsed.held).runs_until, false) as overran
+        from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
+      ) as lapsed
     ) as judged
+    cross join lateral leasehold._budget((judged.held).job_id) as budget
   ) as verdict;
 
   perform leasehold._end_attempts(v_endings);
@@ -5415,14 +5758,17 @@ end;
 $$;
 
 comment on function leasehold.reap_expired(integer) is
-$doc$Takes away leases that have expired, and ends waiting jobs whose time to live has passed.
+$doc$Takes away leases that have expired, and ends jobs whose time to live has passed before their first start.
 
 p_limit  most leases, and most waiting jobs, to take, 1 to 10000
 
-A lapsed job becomes ready again with one more loss; dead when its losses are spent (lease_expired) or its
-time to live has passed (ttl_expired); cancelled if a cancel was asked for; and where its longest runtime
-has passed it failed (max_runtime_exceeded). No loss is counted for a lease last renewed before the
-server started, or that lapsed while no worker could reach the database and whose worker is back.
+An expired job becomes ready again, or cancelled if a cancel was asked for. It is charged a loss, and dead when
+its losses are spent (lease_expired), if its worker held nothing else. If a worker vanishes with several jobs, none
+is charged; a job that has lapsed twice is leased apart from others of its kind, and then charged every other time.
+A job that was renewed past its longest runtime failed instead (max_runtime_exceeded).
+Nothing is charged if its worker is seen again, which register_worker takes back what was charged for. A loss that
+would be the last waits one lease length for that. So does every lease that expired while nobody called
+reap_expired, or while no worker was seen: the database was away, or its clock was set.
 Returns how many it took. Any process may run it, several at once do no harm.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023.$doc$;
 -- end sql/functions/reap_expired.sql

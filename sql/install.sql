@@ -50,8 +50,11 @@
 \ir internal/_is_live.sql
 \ir internal/_is_current.sql
 \ir internal/_lapsed_in.sql
-\ir internal/_seen_since.sql
-\ir internal/_excused.sql
+\ir internal/_lapses.sql
+\ir internal/_survived.sql
+\ir internal/_excuse.sql
+\ir internal/_may_be_last.sql
+\ir internal/_note_outage.sql
 \ir internal/_job_infos.sql
 \ir internal/_await_replication.sql
 \ir internal/_leases_of_request.sql

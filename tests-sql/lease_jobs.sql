@@ -1,6 +1,6 @@
 -- lease_jobs: a worker gets jobs that can run now, in the order of the line, each to it alone.
 begin;
-select plan(57);
+select plan(63);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -214,6 +214,29 @@ select is(
 select cmp_ok(
   pg_temp.read_of_job() - (select rows from before_repeat), '<=', 20::bigint, 'S25 and reads no other jobs'
 );
+-- Suspects: those that lapsed twice or more, one at a time to a worker.
+select leasehold.create_queue('suspects');
+select leasehold.enqueue('suspects', to_jsonb(n)) from generate_series(1, 120) as n;
+update leasehold.ready set suspect = true where job_id in (
+  select job.job_id from leasehold.peek('suspects', 'ready') as job where job.payload::text in ('2', '4', '6')
+);
+create function pg_temp.lease_suspects(p_worker integer, p_limit integer)
+  returns text
+  language sql
+as $$
+  select string_agg(leased.payload::text, ' ' order by ordinality) filter (where leased.payload::text in ('1', '2', '3', '4', '5', '6'))
+  from leasehold.lease_jobs(
+    array['suspects'], format('00000000-0000-4000-8000-00000000000%s', p_worker)::uuid, p_limit
+  ) with ordinality as leased
+$$;
+select is(pg_temp.lease_suspects(1, 2), '1 2', 'S11 lease_jobs gives a worker one suspect, in its place in line');
+select is(pg_temp.lease_suspects(1, 2), '3 5', 'S11 none while it holds one');
+select is(pg_temp.lease_suspects(2, 60), '4', 'S11 another worker may have another');
+select is(pg_temp.lease_suspects(1, 60), null, 'S11 suspects are passed over, also in a large call');
+select is((select count(*)::integer from leasehold.lease as lease join leasehold.queue as queue on queue.queue_id = lease.queue_id where queue.name = 'suspects'), 119,
+  'S11 and all that are none are leased');
+select leasehold.complete(lease.job_id, lease.token) from leasehold.lease as lease where lease.suspect;
+select is(pg_temp.lease_suspects(1, 10), '6', 'S11 when it has settled that one it may have the next');
 
 select * from finish();
 rollback;

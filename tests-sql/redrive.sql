@@ -63,6 +63,8 @@ select is((leasehold.job(leasehold_test.job_id('spent'))).generation, 3, 'each r
 -- A reaped job that died is not taken back by its old token after a redrive.
 select leasehold.create_queue('poison', p_max_losses => 1);
 select leasehold_test.start('poison');
+-- The second time the loss that is the last is final.
+select leasehold_test.reap();
 select leasehold_test.reap();
 select leasehold.redrive(array[leasehold_test.job_id('poison')]);
 select throws_ok(

@@ -1,6 +1,6 @@
--- register_worker: a process says that it is there, and after an outage that it has survived.
+-- register_worker: a process says that it is there, and with its secret that it has not vanished.
 begin;
-select plan(21);
+select plan(22);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 -- The ordinary case.
@@ -41,25 +41,24 @@ select is(
   'job shows where its holder runs'
 );
 
--- An outage is what the first worker after a silence finds, if leases lapsed in it (G8).
-select leasehold_test.advance('5 minutes');
-select leasehold.register_worker(gen_random_uuid(), array['work']);
-select is(
-  (select array_agg((ended_at - started_at, leasehold._now() - ended_at)::text) from leasehold.outage),
-  array['(00:05:00,00:00:00)'], 'the first worker to be seen after a silence in which leases lapsed records an outage (G8)'
+-- The secret: a worker's id is shown to everybody, so it proves nothing.
+select leasehold.register_worker('00000000-0000-4000-8000-000000000003', '{}', p_secret => '00000000-0000-4000-8000-00000000000a');
+select leasehold_test.advance('20 seconds');
+create temp table refused on commit drop as select leasehold_test.state();
+select throws_ok(
+  format('select leasehold.register_worker(''00000000-0000-4000-8000-000000000003'', ''{}'', p_secret => %L)', bad),
+  '22023', null, format('S21 register_worker refuses a worker''s id with the secret %s', coalesce(bad, 'null'))
+)
+from unnest(array['00000000-0000-4000-8000-00000000000b', null]) as bad;
+select is(leasehold_test.state(), (table refused), 'S21 and the worker is as old as before');
+select lives_ok(
+  $$select leasehold.register_worker('00000000-0000-4000-8000-000000000003', '{}', p_secret => '00000000-0000-4000-8000-00000000000a')$$,
+  'register_worker takes the worker''s own secret'
 );
-select leasehold.register_worker(gen_random_uuid(), array['work']);
-select is((select count(*)::integer from leasehold.outage), 1, 'the next worker records none');
-select leasehold.reap_expired();
-delete from leasehold.lease;
-select leasehold_test.advance('5 minutes');
-select leasehold.register_worker(gen_random_uuid(), array['work']);
-select is((select count(*)::integer from leasehold.outage), 1, 'a silence in which no lease lapsed is no outage');
-delete from leasehold.worker;
-select leasehold_test.start('unseen');
-select leasehold_test.lapse();
-select leasehold.register_worker(gen_random_uuid(), array['work']);
-select is((select count(*)::integer from leasehold.outage), 1, 'where no worker was ever seen there is no outage');
+select throws_ok(
+  $$select leasehold.register_worker(leasehold_test.worker_id('work'), '{}', p_secret => '00000000-0000-4000-8000-00000000000a')$$,
+  '22023', null, 'a worker that registered without a secret has none'
+);
 
 -- Bad arguments.
 create temp table untouched on commit drop as select leasehold_test.state();

@@ -21,23 +21,29 @@ begin
     v_queue, p_lease => '1 day', p_max_runtime => '2 days', p_time_to_live => '3 days', p_keep_completed => '1 day',
     p_keep_dead => '6 months', p_backoff_base => '0', p_backoff_max => '0'
   );
-  perform leasehold.enqueue(v_queue, '1');
+  v_id := leasehold.enqueue(v_queue, '1');
+  insert into outcome
+  select p_zone, 'time to live of the queue', ready.live_until - p_now
+  from leasehold.ready as ready where ready.job_id = v_id;
   select leased.* into v_job from leasehold.lease_jobs(array[v_queue], gen_random_uuid()) as leased;
   insert into outcome
-  select p_zone, unnest(array['lease of the queue', 'runtime of the queue', 'time to live of the queue']),
-    unnest(array[lease.expires_at, lease.runs_until, lease.live_until]) - p_now
+  select p_zone, unnest(array['lease of the queue', 'runtime of the queue']),
+    unnest(array[lease.expires_at, lease.runs_until]) - p_now
   from leasehold.lease as lease where lease.job_id = v_job.job_id;
   perform leasehold.release(v_job.job_id, v_job.token, '1 day');
   insert into outcome
   select p_zone, 'delay of a release', scheduled.run_at - p_now
   from leasehold.scheduled as scheduled where scheduled.job_id = v_job.job_id;
 
-  perform leasehold.enqueue(v_queue, '1', p_max_runtime => '1 day', p_time_to_live => '1 day');
+  v_id := leasehold.enqueue(v_queue, '1', p_max_runtime => '1 day', p_time_to_live => '1 day');
+  insert into outcome
+  select p_zone, 'time to live of the job', ready.live_until - p_now
+  from leasehold.ready as ready where ready.job_id = v_id;
   select leased.* into v_job from leasehold.lease_jobs(array[v_queue], gen_random_uuid(), 1, '1 minute') as leased;
   perform leasehold.heartbeat(v_job.job_id, v_job.token, '1 day');
   insert into outcome
-  select p_zone, unnest(array['extension', 'runtime of the job', 'time to live of the job']),
-    unnest(array[lease.expires_at, lease.runs_until, lease.live_until]) - p_now
+  select p_zone, unnest(array['extension', 'runtime of the job']),
+    unnest(array[lease.expires_at, lease.runs_until]) - p_now
   from leasehold.lease as lease where lease.job_id = v_job.job_id;
   perform leasehold.fail(v_job.job_id, v_job.token, 'no', '1 day');
   insert into outcome

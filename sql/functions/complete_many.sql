@@ -43,7 +43,7 @@ begin
         ) is true
         and (lease.xmax = '0' or lease.job_id = any (v_locked))
       returning
-        lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.live_until, lease.token,
+        lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.token,
         lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
         lease.losses, lease.priority, lease.expires_at <= leasehold._now() as late
     ), keeping as materialized (
@@ -53,12 +53,12 @@ begin
         and queue.keep_completed > interval '0'
     ), kept as (
       insert into leasehold.finished (
-        job_id, finished_at, keep_until, leased_at, live_until, token, worker_id, queue_id,
+        job_id, finished_at, keep_until, leased_at, token, worker_id, queue_id,
         attempt, releases, failures, losses, priority, late, outcome, result
       )
       select
         ended.job_id, ended.ended_at, ended.ended_at + keeping.keep_completed, ended.leased_at,
-        ended.live_until, ended.token, ended.worker_id, ended.queue_id,
+        ended.token, ended.worker_id, ended.queue_id,
         ended.attempt, ended.releases, ended.failures, ended.losses, ended.priority, ended.late,
         'completed', item.result
       from ended

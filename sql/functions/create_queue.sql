@@ -94,7 +94,7 @@ p_max_losses         the loss (the worker vanished) that makes a job dead, from 
 p_backoff_base       the delay after failure n is random between 0 and base * 2^(n-1); 1 second
 p_backoff_max        where that stops growing; 1 hour
 p_max_runtime        longest time one attempt may run, 1 second to 366 days, zero: for ever; for ever
-p_time_to_live       how long a due job may wait for a worker, 1 second to 3660 days, zero: for ever; for ever
+p_time_to_live       how long a due job may wait for its first start, 1 second to 3660 days, zero: for ever; for ever
 p_keep_completed     how long completed and cancelled jobs are kept, zero: not at all; 1 day
 p_keep_dead          how long dead jobs are kept, zero: not at all; 30 days
 p_max_payload_bytes  largest payload as text; 1048576

@@ -90,7 +90,7 @@ p_headers       an object for what is not the handler's business: trace ids, ten
 p_max_failures  the failure that makes it dead, from 1; null: the queue's
 p_max_losses    the loss that makes it dead, from 1; null: the queue's
 p_max_runtime   longest time one attempt may run, 1 second to 366 days; null: the queue's
-p_time_to_live  how long it may wait for a worker once it is due, 1 second to 3660 days; null: the queue's
+p_time_to_live  how long it may wait for its first start once it is due, 1 second to 3660 days; null: the queue's
 
 Returns the job id. Works at every isolation level. It may notify sessions that wait for jobs, after which PostgreSQL
 refuses PREPARE TRANSACTION: "set local leasehold.notify = 'off'" keeps it silent, and polls find the job.

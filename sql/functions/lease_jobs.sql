@@ -29,6 +29,8 @@ declare
   -- Of many jobs, those that others have touched are passed over without asking for their locks. So are
   -- those of a lease that was rolled back: one call of eight looks at all, and each that finds none.
   v_thorough boolean := p_limit < 50 or random() < 0.125;
+  v_suspects boolean;
+  v_suspect bigint;
   v_left integer := p_limit;
   v_leased integer;
 begin
@@ -40,7 +42,10 @@ begin
   perform leasehold._require_limit(p_limit, 10000);
   p_lease := leasehold._require_span('lease', p_lease, interval '1 second', interval '1 day');
 
-  select array_agg(queue order by array_position(p_queues, queue.name)) into v_queues
+  select
+    array_agg(queue order by array_position(p_queues, queue.name)),
+    exists (select from leasehold.ready as ready where ready.suspect)
+  into v_queues, v_suspects
   from leasehold.queue as queue
   where queue.name = any (p_queues)
     and queue.dropped_at is null;
@@ -50,9 +55,29 @@ begin
     perform leasehold._queue(wanted.name) from unnest(p_queues) as wanted (name);
   end if;
 
+  if v_suspects then
+    v_suspects := not exists (
+      select
+      from leasehold.lease as lease
+      where lease.worker_id = p_worker_id
+        and lease.suspect
+    );
+  end if;
+
   foreach v_queue in array coalesce(v_queues, '{}') loop
     exit when v_left = 0;
     continue when v_queue.paused_at is not null;
+    if v_suspects then
+      select ready.job_id into v_suspect
+      from leasehold.ready as ready
+      where ready.suspect
+        and ready.queue_id = v_queue.queue_id
+      order by ready.priority, ready.job_id
+      limit 1
+      for update skip locked;
+      -- One a call. It keeps its place, so that it may not be among those that are leased.
+      v_suspects := v_suspect is null;
+    end if;
     v_line := leasehold._line(v_queue.queue_id);
     continue when v_line is null;
 
@@ -92,7 +117,10 @@ begin
                 and ready.priority = line.nth - 1
                 and ready.job_id < line.job_id
                 and (ready.live_until is null or ready.live_until > v_now)
-                and (v_thorough or ready.xmax = '0')
+                and (
+                  not ready.suspect and (v_thorough or ready.xmax = '0')
+                  or ready.job_id = v_suspect
+                )
               order by ready.job_id
               limit v_left
               for update skip locked
@@ -106,7 +134,10 @@ begin
                 and ready.priority = line.nth - 1
                 and ready.job_id >= line.job_id
                 and (ready.live_until is null or ready.live_until > v_now)
-                and (v_thorough or ready.xmax = '0')
+                and (
+                  not ready.suspect and (v_thorough or ready.xmax = '0')
+                  or ready.job_id = v_suspect
+                )
               order by ready.job_id
               limit v_left
               for update skip locked
@@ -115,8 +146,8 @@ begin
           limit v_left
         ))
         returning
-          ready.job_id, ready.priority, ready.live_until, ready.attempt + 1 as attempt,
-          ready.failures, ready.losses, ready.releases
+          ready.job_id, ready.priority, ready.attempt + 1 as attempt,
+          ready.failures, ready.losses, ready.releases, ready.suspect
       ), granted as materialized (
         select
           gone.*,
@@ -130,14 +161,14 @@ begin
         where job.job_id = any (array(select gone.job_id from gone))
       ), leased as (
         insert into leasehold.lease (
-          job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token,
-          worker_id, request_id, duration, queue_id, attempt, releases, failures, losses, priority
+          job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, token, worker_id,
+          request_id, duration, queue_id, attempt, releases, failures, losses, priority, suspect
         )
         select
           granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
-          v_now + granted.max_runtime, granted.live_until, granted.token,
+          v_now + granted.max_runtime, granted.token,
           p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
-          granted.releases, granted.failures, granted.losses, granted.priority
+          granted.releases, granted.failures, granted.losses, granted.priority, granted.suspect
         from granted
       )
       select
@@ -181,5 +212,6 @@ p_request_id  a new uuid for each call: repeating a call whose answer was lost r
 Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
 limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
 this call, also where it was rolled back. None is returned only where none can be had.
+Of jobs that have lapsed twice or more, which may be what kills their workers, a worker holds one at a time.
 Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;

@@ -4,7 +4,8 @@ create or replace function leasehold.register_worker(
   p_concurrency integer default null,
   p_host text default null,
   p_pid integer default null,
-  p_client_version text default null
+  p_client_version text default null,
+  p_secret uuid default null
 )
   returns integer[]
   language plpgsql
@@ -14,7 +15,6 @@ create or replace function leasehold.register_worker(
 as $$
 declare
   v_now timestamptz;
-  v_last_seen timestamptz;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_list('queues', p_queues);
@@ -25,31 +25,26 @@ begin
   perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
 
   v_now := leasehold._now();
-  select max(worker.heartbeat_at) into v_last_seen from leasehold.worker as worker;
-
-  -- The first worker to be seen after a silence in which leases lapsed says that it was an outage.
-  insert into leasehold.outage (started_at, ended_at)
-  select v_last_seen, v_now
-  where v_last_seen < v_now - interval '1 second'
-    and exists (
-      select
-      from leasehold.lease as lease
-      where lease.expires_at > v_last_seen
-        and lease.expires_at <= v_now
-    )
-  on conflict do nothing;
-
   insert into leasehold.worker as worker (
-    worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues
+    worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues, secret
   )
   values (
     p_worker_id, v_now, v_now, p_pid, p_concurrency, left(p_host, 255), left(p_client_version, 255),
-    p_queues
+    p_queues, p_secret
   )
   on conflict (worker_id) do update
   set
     heartbeat_at = excluded.heartbeat_at, pid = excluded.pid, concurrency = excluded.concurrency,
-    host = excluded.host, client_version = excluded.client_version, queues = excluded.queues;
+    host = excluded.host, client_version = excluded.client_version, queues = excluded.queues
+  where worker.secret is not distinct from excluded.secret;
+  if not found then
+    raise exception 'worker % is registered with another secret', p_worker_id
+      using errcode = 'invalid_parameter_value';
+  end if;
+
+  if p_secret is not null then
+    perform leasehold._excuse(p_worker_id);
+  end if;
 
   return array(
     select queue.queue_id
@@ -62,7 +57,7 @@ begin
 end;
 $$;
 
-comment on function leasehold.register_worker(uuid, text[], integer, text, integer, text) is
+comment on function leasehold.register_worker(uuid, text[], integer, text, integer, text, uuid) is
 $doc$Says that a worker process is there. Called again, that it is still alive: as often as it heartbeats.
 
 p_worker_id       a new uuid at every boot, the one lease_jobs is called with
@@ -71,9 +66,13 @@ p_concurrency     how many jobs it works on at once, 1 to 100000
 p_host            where it runs
 p_pid             its process id there
 p_client_version  the client it uses
+p_secret          a random uuid that the process keeps to itself, the same in every call; null: none
 
 Returns the ids of the queues, in the order given, by which notifications name them ("ready:1"); null
 for a queue that does not exist.
+With a secret, losses are taken back that were charged for leases of this worker: they expired because it could
+not reach the database, say, and not because it had vanished. Not more than ten times for one job.
 A worker that never registers may lease all the same; people do not see it, and an outage of the
-database counts as its loss.
-Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
+database counts as its loss. Register before leasing.
+Raises LH006 isolation_not_supported, LH007 read_only, 22023, also for a secret that is not the worker's.
+Safe to repeat.$doc$;

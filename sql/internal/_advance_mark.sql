@@ -32,6 +32,8 @@ begin
     where ready.queue_id = p_queue_id
       and ready.priority = line.nth - 1
       and ready.job_id >= line.job_id
+      -- They wait for a worker without another, and are found below the mark like all that returned.
+      and not ready.suspect
     order by ready.job_id
     limit 1
   ) as first on true;

@@ -12,47 +12,53 @@ declare
 begin
   insert into leasehold.attempt (
     job_id, fence, leased_at, heartbeat_at, expires_at, ended_at, runs_until, token, worker_id,
-    duration, attempt, counted, outcome, error
+    duration, attempt, counted, excused, outcome, error
   )
   select
     (held).job_id, (held).fence, (held).leased_at, (held).heartbeat_at, (held).expires_at, v_now,
     (held).runs_until, (held).token, (held).worker_id, (held).duration, (held).attempt,
-    counted, outcome, left(error, 16384)
+    counted,
+    outcome = 'expired' and leasehold._survived(
+      (held).worker_id, (held).leased_at, (held).expires_at, (held).job_id
+    ),
+    outcome, left(error, 16384)
   from unnest(p_endings);
 
-  -- Only an expired lease leaves its token behind to be honoured; every other ending retires it.
+  -- Only a lease that was reaped leaves its token behind to be honoured; every other ending retires it.
   insert into leasehold.ready (
-    job_id, live_until, token, queue_id, attempt, releases, failures, losses, priority
+    job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
-    (held).job_id, (held).live_until, case outcome when 'expired' then (held).token end,
+    (held).job_id, case when outcome in ('expired', 'overran') then (held).token end,
     (held).queue_id, (held).attempt,
     (held).releases + (outcome = 'released')::integer,
-    (held).failures + (outcome = 'failed' and counted)::integer,
+    (held).failures + (outcome in ('failed', 'overran') and counted)::integer,
     (held).losses + (outcome = 'expired' and counted)::integer,
-    (held).priority
+    (held).priority,
+    (held).suspect or outcome = 'expired' and leasehold._lapses((held).job_id) > 1
   from unnest(p_endings)
   where destination = 'ready';
 
   insert into leasehold.scheduled (
-    job_id, run_at, live_until, queue_id, attempt, releases, failures, losses, priority
+    job_id, run_at, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
-    (held).job_id, run_at, (held).live_until, (held).queue_id, (held).attempt,
+    (held).job_id, run_at, (held).queue_id, (held).attempt,
     (held).releases + (outcome = 'released')::integer,
     (held).failures + (outcome = 'failed' and counted)::integer,
     (held).losses + (outcome = 'expired' and counted)::integer,
-    (held).priority
+    (held).priority,
+    (held).suspect
   from unnest(p_endings)
   where destination = 'scheduled';
 
   perform leasehold._finish(array(
     select row(
-      (held).job_id, v_now, null, (held).leased_at, (held).live_until,
-      case when outcome <> 'expired' then (held).token end,
+      (held).job_id, v_now, null, (held).leased_at, null,
+      case when outcome not in ('expired', 'overran') then (held).token end,
       (held).worker_id, (held).queue_id, (held).attempt,
       (held).releases + (outcome = 'released')::integer,
-      (held).failures + (outcome = 'failed' and counted)::integer,
+      (held).failures + (outcome in ('failed', 'overran') and counted)::integer,
       (held).losses + (outcome = 'expired' and counted)::integer,
       (held).priority, false, destination, left(reason, 16384), null
     )::leasehold.finished

@@ -23,7 +23,7 @@ union all
 select
   'leased', lease.job_id, lease.queue_id, lease.priority,
   lease.attempt, lease.failures, lease.losses, lease.releases,
-  lease.live_until, null,
+  null, null,
   lease.worker_id, lease.leased_at, lease.heartbeat_at, lease.expires_at, lease.cancel_requested_at
 from leasehold.lease as lease;
 

@@ -37,11 +37,11 @@ begin
     returning scheduled.*
   ), promoted as (
     insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, priority
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, suspect
     )
     select
       due.job_id, due.live_until, due.queue_id, due.attempt, due.releases, due.failures,
-      due.losses, due.priority
+      due.losses, due.priority, due.suspect
     from due
     returning queue_id
   )

@@ -13,11 +13,13 @@ declare
   v_endings leasehold._ending[];
   v_expired bigint[];
 begin
+  perform leasehold._note_outage(v_now);
+
   select array_agg(row(
     verdict.held,
     case
       when verdict.cancelled then 'cancelled'
-      when verdict.overran then 'failed'
+      when verdict.overran then 'overran'
       else 'expired'
     end,
     case when verdict.overran then 'max_runtime_exceeded' else 'lease_expired' end,
@@ -25,39 +27,51 @@ begin
     case
       when verdict.cancelled then 'cancelled'
       when verdict.reason is not null then 'dead'
-      when verdict.overran then 'scheduled'
       else 'ready'
     end,
     coalesce(verdict.reason, (verdict.held).cancel_reason),
-    v_now + leasehold._backoff(verdict.backoff_base, verdict.backoff_max, (verdict.held).failures)
+    null
   )::leasehold._ending)
   into v_endings
   from (
     select
-      lapsed as held,
-      budget.backoff_base,
-      budget.backoff_max,
+      judged.held,
       judged.cancelled,
       judged.overran,
       judged.counted,
       case
         when judged.cancelled then null
-        when lapsed.live_until <= v_now then 'ttl_expired'
-        when judged.overran and lapsed.failures + 1 >= budget.max_failures then 'max_runtime_exceeded'
-        when judged.overran then null
-        when judged.counted and lapsed.losses + 1 >= budget.max_losses then 'lease_expired'
+        when judged.overran then
+          case when (judged.held).failures + 1 >= budget.max_failures then 'max_runtime_exceeded' end
+        when judged.counted and (judged.held).losses + 1 >= budget.max_losses then 'lease_expired'
       end as reason
-    from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
-    cross join lateral leasehold._budget(lapsed.job_id) as budget
-    cross join lateral (
+    from (
       select
-        lapsed.cancel_requested_at is not null as cancelled,
-        coalesce(lapsed.runs_until <= v_now, false) as overran,
-        lapsed.cancel_requested_at is null and (
-          coalesce(lapsed.runs_until <= v_now, false)
-          or not leasehold._excused(lapsed)
+        lapsed.held,
+        lapsed.cancelled,
+        lapsed.overran,
+        not lapsed.cancelled and (
+          lapsed.overran
+          or not leasehold._survived(
+            (lapsed.held).worker_id, (lapsed.held).leased_at, (lapsed.held).expires_at,
+            (lapsed.held).job_id
+          ) and (
+            not lapsed.in_company
+            -- The only suspect among them. Every other time: one that has not lapsed before may be the one
+            -- that kills, and is a suspect itself the next time but one.
+            or (lapsed.held).suspect and leasehold._lapses((lapsed.held).job_id) % 2 = 0
+          )
         ) as counted
+      from (
+        select
+          lapsed.held,
+          lapsed.in_company,
+          (lapsed.held).cancel_requested_at is not null as cancelled,
+          coalesce((lapsed.held).heartbeat_at >= (lapsed.held).runs_until, false) as overran
+        from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
+      ) as lapsed
     ) as judged
+    cross join lateral leasehold._budget((judged.held).job_id) as budget
   ) as verdict;
 
   perform leasehold._end_attempts(v_endings);

@@ -51,14 +51,18 @@ begin
     returning attempt.*
   )
   insert into leasehold.lease (
-    job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, live_until, token, worker_id,
-    duration, queue_id, attempt, releases, failures, losses, priority
+    job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, token, worker_id,
+    duration, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
     returned.job_id, undone.fence, undone.leased_at, undone.heartbeat_at, undone.expires_at,
-    undone.runs_until, returned.live_until, undone.token, undone.worker_id,
-    undone.duration, returned.queue_id, returned.attempt, returned.releases, returned.failures,
-    returned.losses - undone.counted::integer, returned.priority
+    undone.runs_until, undone.token, undone.worker_id,
+    undone.duration, returned.queue_id, returned.attempt, returned.releases,
+    returned.failures - (undone.counted and undone.outcome = 'overran')::integer,
+    returned.losses - (undone.counted and undone.outcome = 'expired')::integer,
+    returned.priority,
+    -- Counted as before the statement: with the lapse that is undone.
+    returned.suspect and leasehold._lapses(returned.job_id) - (undone.outcome = 'expired')::integer > 1
   from returned
   join undone on undone.job_id = returned.job_id;
 

@@ -7,6 +7,7 @@ create table leasehold.blocked (
   failures integer not null,
   losses integer not null,
   priority smallint not null,
+  suspect boolean not null default false,
   primary key (queue_id, job_id)
 ) with (
   autovacuum_vacuum_scale_factor = 0,
@@ -16,5 +17,6 @@ create table leasehold.blocked (
 
 comment on table leasehold.blocked is
   'Jobs that are due but wait for a group, a limit or another job. Nothing moves jobs here yet; everything that lists, cancels or purges knows them.';
-comment on column leasehold.blocked.live_until is 'when a job that is not leased becomes dead; null: never';
+comment on column leasehold.blocked.live_until is 'when a job that was never leased becomes dead; null: never';
 comment on column leasehold.blocked.attempt is 'leases so far';
+comment on column leasehold.blocked.suspect is 'as in ready';

@@ -6,5 +6,5 @@ create table leasehold.outage (
 );
 
 comment on table leasehold.outage is
-$doc$Stretches in which no worker was seen and leases lapsed. A lease that lapsed in one counts no loss
-if its worker has been seen since: the database was away, not the worker.$doc$;
+$doc$Stretches in which leases expired while nobody looked, or while no worker was seen: the database was away,
+or its clock was set. What expired in one is left alone for one more length, so that its worker can come back.$doc$;

@@ -30,7 +30,7 @@ comment on column leasehold.queue.max_losses is 'the loss that makes a job dead:
 comment on column leasehold.queue.backoff_base is 'upper end of the random delay after the first failure; doubles with each';
 comment on column leasehold.queue.backoff_max is 'where the delay stops doubling';
 comment on column leasehold.queue.max_runtime is 'longest time one attempt may run; null: for ever';
-comment on column leasehold.queue.time_to_live is 'how long a due job may wait for a worker; null: for ever';
+comment on column leasehold.queue.time_to_live is 'how long a due job may wait for its first start; null: for ever';
 comment on column leasehold.queue.keep_completed is 'how long completed and cancelled jobs are kept; zero: not at all';
 comment on column leasehold.queue.keep_dead is 'how long dead jobs are kept; zero: not at all';
 comment on column leasehold.queue.waiting_slots is

@@ -82,13 +82,18 @@ begin atomic
   select leasehold_test.advance(interval '61 seconds');
 end;
 
+-- The same, with a reaper that never looks away for long: else it takes the time for an outage.
 create function leasehold_test.reap()
   returns integer
   language plpgsql
 as $$
+declare
+  v_reaped integer;
 begin
-  perform leasehold_test.lapse();
-  return leasehold.reap_expired();
+  perform leasehold_test.advance('40 seconds');
+  v_reaped := leasehold.reap_expired();
+  perform leasehold_test.advance('21 seconds');
+  return v_reaped + leasehold.reap_expired();
 end;
 $$;
 
@@ -104,7 +109,8 @@ begin
 end;
 $$;
 
--- One number for every row of every table: equal before and after means that nothing changed.
+-- One number for every row of every table: equal before and after means that nothing changed. When a reaper
+-- last looked is left out.
 create function leasehold_test.state()
   returns text
   language plpgsql
@@ -122,7 +128,8 @@ begin
     order by class.relname
   loop
     execute format(
-      'select md5(string_agg(row::text, chr(10) order by row::text)) from %s as row', v_table
+      'select md5(string_agg(row::text, chr(10) order by row::text)) from %s as row where row::text not like ''(look,%%''',
+      v_table
     ) into v_hash;
     v_state := v_state || v_table || ' ' || coalesce(v_hash, 'empty') || chr(10);
   end loop;

@@ -1,0 +1,44 @@
+-- Notes a stretch in which leases expired while nobody looked, or before the first worker was seen again:
+-- the database was away, or its clock was set. Those that look at the same time may each note it.
+create or replace function leasehold._note_outage(p_now timestamptz)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_look leasehold.upkeep;
+  v_seen_at timestamptz;
+  v_since timestamptz;
+begin
+  select upkeep.* into v_look from leasehold.upkeep as upkeep where upkeep.task = 'look';
+  select max(worker.heartbeat_at) into v_seen_at
+  from leasehold.worker as worker
+  where worker.heartbeat_at <= p_now;
+
+  update leasehold.upkeep as upkeep
+  set last_run_at = p_now, seen_at = v_seen_at
+  where upkeep.task = (
+    select look.task from leasehold.upkeep as look where look.task = 'look' for update skip locked
+  );
+
+  if v_look.last_run_at > p_now then
+    -- The clock was set back: what was noted lies in the future.
+    delete from leasehold.outage as outage where outage.ended_at > p_now;
+    return;
+  end if;
+
+  v_since := least(
+    v_look.last_run_at, case when v_seen_at > v_look.seen_at then v_look.seen_at end
+  );
+  insert into leasehold.outage (started_at, ended_at)
+  select v_since, p_now
+  where v_since > '-infinity'
+    and v_since < p_now
+    and exists (
+      select
+      from leasehold.lease as lease
+      where leasehold._lapsed_in(lease, v_since, p_now)
+    )
+  on conflict do nothing;
+end;
+$$;
