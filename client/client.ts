@@ -309,7 +309,8 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
   async registerWorker(workerId: string, worker: WorkerInfo): Promise<(number | undefined)[]> {
     const [row] = await this.#call(
       `select pg_catalog.array_to_string(leasehold.register_worker(
-        ${uuid(1)}, ${array('pg_catalog.text', 2)}, ${integer(3)}, ${text(4)}, ${integer(5)}, ${text(6)}
+        ${uuid(1)}, ${array('pg_catalog.text', 2)}, ${integer(3)}, ${text(4)}, ${integer(5)}, ${text(6)},
+        ${uuid(7)}
       ), ',', '') as queue_ids`,
       [
         workerId,
@@ -318,6 +319,7 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
         worker.host,
         worker.pid,
         worker.clientVersion,
+        worker.secret,
       ],
     );
     const ids = String(row?.queue_ids ?? '').split(',');

@@ -35,8 +35,13 @@ export interface InvocationsOptions {
   readonly releaseStuck: boolean;
   /** A handler has something to be saved, at once or soon. */
   readonly onCheckpoint: (flush: boolean) => void;
+  /** A job has ended that may have been a suspect: the database gives a worker one of them at a time. */
+  readonly onSuspectEnded: () => void;
   readonly onEvent: (event: SchedulerEvent) => void;
 }
+
+/** A job has lapsed twice before it is a suspect. */
+const SUSPECT_ATTEMPT = 3;
 
 /** The handlers at work: begins them, tells them to stop, and sees each outcome to its end. */
 export class Invocations {
@@ -130,7 +135,7 @@ export class Invocations {
 
   /** Hands back a job whose handler has not begun, unless the lease is gone or its end was settled. */
   #release(running: Running): void {
-    if (running.lost || running.outcome !== undefined) this.#end(running);
+    if (running.gone || running.outcome !== undefined) this.#end(running);
     else void this.#settle(running, { kind: 'release' }).then(() => this.#end(running));
   }
 
@@ -203,8 +208,8 @@ export class Invocations {
       if (running.declared !== undefined) return running.declared;
       switch (running.abortReason) {
         case 'lease_lost':
-          // Adopted or kept after it was told to stop: handed back for a fresh start.
-          return running.lost && !running.completedIn ? undefined : { kind: 'release' };
+          // Given up, adopted or kept: handed back for a fresh start, unless somebody else has it.
+          return running.gone && !running.completedIn ? undefined : { kind: 'release' };
         case 'shutdown':
           return { kind: 'release' };
         case 'max_runtime':
@@ -230,12 +235,15 @@ export class Invocations {
     }
     const isCompleted = hasCompleted(running, settlement);
     if (wasRefused(settlement) && !isCompleted) {
-      this.#emit({
-        type: 'outcome:refused',
-        ...settled,
-        outcome: outcome.kind,
-        status: settlement.status,
-      });
+      // What was given up is offered back: job:lost has said already that somebody else may have it.
+      if (outcome.kind !== 'release' || !running.lost || running.completedIn) {
+        this.#emit({
+          type: 'outcome:refused',
+          ...settled,
+          outcome: outcome.kind,
+          status: settlement.status,
+        });
+      }
     } else {
       this.#emit({
         type: 'job:settled',
@@ -269,6 +277,7 @@ export class Invocations {
       this.#options.onRoom();
     }
     if (this.#running.size === 0) this.#stopWatch();
+    if (running.job.attempt >= SUSPECT_ATTEMPT) this.#options.onSuspectEnded();
     this.slotFreed.fire();
   }
 
@@ -277,7 +286,7 @@ export class Invocations {
     running.hear?.();
     if (running.settled) return;
     if (running.completedIn) void this.#askWhetherCompleted(running, answer);
-    else this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
+    else this.#loseForGood(running, answer);
   }
 
   /** A lost token changes nothing any more: said of it, this only tells how the attempt ended. */
@@ -289,20 +298,21 @@ export class Invocations {
     this.#asked.delete(running);
     if (settlement === undefined || running.job.token !== token) return;
     if (hasCompleted(running, settlement)) this.#completed(running, 'already_completed', false);
-    else if (running.outcome === undefined) {
-      this.#lose(running, answer.cancelRequested ? 'cancelled' : 'lease_lost');
-    }
+    else if (running.outcome === undefined) this.#loseForGood(running, answer);
+  }
+
+  #loseForGood(running: Running, { cancelRequested }: HeartbeatAnswer): void {
+    running.gone = true;
+    this.#lose(running, cancelRequested ? 'cancelled' : 'lease_lost');
   }
 
   /** A lease that was given up as lost is held still: left alone it would count as a loss. */
   heardKept(running: Running): void {
     if (running.outcome !== undefined || running.settled) return;
     running.keep();
-    const ended = this.#running.get(running.job.jobId) !== running;
-    if (ended) void this.#settle(running, { kind: 'release' });
   }
 
-  /** The lease is gone, or may be: the handler stops, and nothing is renewed any more (guarantee G10). */
+  /** The lease is gone, or may be: the handler stops (guarantee G10). */
   #lose(running: Running, reason: 'lease_lost' | 'cancelled'): void {
     if (running.lost) return;
     running.lose();

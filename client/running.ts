@@ -115,6 +115,8 @@ export class Running {
   givenUp = false;
   /** The handler was given up on and goes on; nothing can end it. */
   stuck = false;
+  /** The database has said that the lease is gone. Until then the job is handed back, also when it was given up. */
+  gone = false;
   /** A transaction of the handler has completed the job, or may do so: a return only confirms. */
   completedIn = false;
   /** What ctx.fail, ctx.release or ctx.deadLetter said; the first counts. */
@@ -142,7 +144,7 @@ export class Running {
     return this.#job;
   }
 
-  /** The lease is gone or uncertain: it is renewed no more. */
+  /** The lease is gone or uncertain: the handler was told to stop. */
   get lost(): boolean {
     return this.#lost;
   }
@@ -231,6 +233,7 @@ export class Running {
     this.#marginMs = marginMs;
     this.#runsUntil = runsUntil(job, sentAt);
     this.keep();
+    this.gone = false;
     this.renewed(sentAt, job.remainingMs);
   }
 

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import type pg from 'pg';
 import { Arrivals } from './arrivals.ts';
 import { Client } from './client.ts';
-import { after, backoffMs, type Instant, jittered, msUntil, now, timer } from './clock.ts';
+import { backoffMs, type Instant, jittered, now, timer } from './clock.ts';
 import { isPassing, LeaseholdError } from './errors.ts';
 import type { OutcomeKind, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
@@ -130,6 +130,8 @@ interface Leasing {
 export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   /** The id under which this process leases: new at every start. */
   readonly workerId = randomUUID();
+  /** Proves to the database that it is this process that is there: others can read its id. */
+  readonly #secret = randomUUID();
   readonly #options: SchedulerOptions<Q>;
   readonly #timing: Timing;
   readonly #queues: string[];
@@ -168,8 +170,6 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   #queueIds = new Set<number>();
   /** Those of which it was said that they do not exist. */
   readonly #missing = new Set<string>();
-  /** When the database was last told that this worker is there. */
-  #registeredAt: Instant | undefined;
   #maintenance: NodeJS.Timeout | undefined;
   readonly #stopping = new AbortController();
   #loop: Promise<void> | undefined;
@@ -213,7 +213,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     });
     this.#heartLink = new Link({
       pace,
-      // After an outage a worker has one lease length to show that it is still there.
+      // After an outage a worker has one lease length to renew what it holds.
       get maxBackoffMs() {
         return Math.min(heartbeatMs(), 5000);
       },
@@ -246,6 +246,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
       timing: this.#timing,
       releaseStuck: options.releaseStuck === true,
       onCheckpoint: (flush) => this.#heart.checkpointOffered(flush),
+      onSuspectEnded: () => this.#wake.fire(),
       onEvent,
     });
     this.#heart = new Heart({
@@ -570,7 +571,6 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     this.#maintenance = setTimeout(async () => {
       let nextMs = jittered(maintenanceMs);
       try {
-        await this.#sayIsBack();
         const startedAt = performance.now();
         const { promoted, reaped, nextDueInMs, workers, failed } = await this.#client.tick();
         if (failed.length > 0) this.#emit({ type: 'maintenance:failed', tasks: failed });
@@ -595,20 +595,14 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     return this.#timing.heartbeatOf(this.#invocations.shortestLeaseMs);
   }
 
-  /** After an outage the first worker to be seen makes that known; before, expired leases look like losses. */
-  async #sayIsBack(): Promise<void> {
-    const due = this.#registeredAt && after(this.#registeredAt, 2 * this.#heartbeatMs());
-    if (due === undefined || msUntil(due) <= 0) await this.#register();
-  }
-
   async #register(): Promise<void> {
-    const sentAt = now();
     const ids = await Client.unchecked(this.#heartLink).registerWorker(this.workerId, {
       queues: this.#queues,
       concurrency: this.#timing.concurrency,
       host: hostname(),
       pid: process.pid,
       clientVersion: VERSION,
+      secret: this.#secret,
     });
     const queueIds = new Set(ids.filter((id) => id !== undefined));
     const areNew = [...queueIds].some((id) => !this.#queueIds.has(id));
@@ -618,7 +612,6 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
       this.#waiting?.off();
       this.#lookNow();
     }
-    this.#registeredAt = sentAt;
     for (const [index, queue] of this.#queues.entries()) {
       if (ids[index] !== undefined) {
         if (this.#missing.delete(queue)) this.#emit({ type: 'queue:found', queue });

@@ -68,7 +68,7 @@ export interface QueueSettings {
   readonly backoffMaxMs?: number | undefined;
   /** Longest time one attempt may run, from 1,000; 0: for ever. @default 0 */
   readonly maxRuntimeMs?: number | undefined;
-  /** How long a due job may wait for a worker, from 1,000; 0: for ever. @default 0 */
+  /** How long a due job may wait for its first start, from 1,000; 0: for ever. @default 0 */
   readonly timeToLiveMs?: number | undefined;
   /** How long completed and cancelled jobs are kept; 0: not at all. @default 86_400_000 */
   readonly keepCompletedMs?: number | undefined;
@@ -98,7 +98,7 @@ export interface EnqueueOptions {
   readonly maxLosses?: number | undefined;
   /** Longest time one attempt may run. @default the queue's */
   readonly maxRuntimeMs?: number | undefined;
-  /** How long it may wait for a worker once it is due. @default the queue's */
+  /** How long it may wait for its first start once it is due. @default the queue's */
   readonly timeToLiveMs?: number | undefined;
 }
 
@@ -186,7 +186,7 @@ export type JobState =
 /** An attempt that did not end in success. */
 export interface Attempt {
   readonly attempt: number;
-  readonly outcome: 'failed' | 'expired' | 'released' | 'dead_lettered' | 'cancelled';
+  readonly outcome: 'failed' | 'expired' | 'overran' | 'released' | 'dead_lettered' | 'cancelled';
   /** Whether it spent a failure or a loss. */
   readonly counted: boolean;
   readonly error: string | undefined;
@@ -211,6 +211,7 @@ export interface JobInfo<P = unknown, R = unknown> {
   readonly dedupKey: string | undefined;
   readonly enqueuedAt: Date;
   readonly runAt: Date | undefined;
+  /** When it is dead unless it has been started; undefined: never, or it has. */
   readonly liveUntil: Date | undefined;
   readonly workerId: string | undefined;
   readonly host: string | undefined;
@@ -276,4 +277,6 @@ export interface WorkerInfo {
   readonly host?: string | undefined;
   readonly pid?: number | undefined;
   readonly clientVersion?: string | undefined;
+  /** A random uuid that the process keeps to itself, the same in every call. */
+  readonly secret?: string | undefined;
 }

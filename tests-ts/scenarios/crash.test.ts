@@ -245,7 +245,7 @@ describe.concurrent('outages', PATIENCE, () => {
   );
 
   scenario(
-    'G8 a worker that is back says so before it reaps, however long the outage was',
+    'G8 a worker that is back hands back what it gave up, however late it is seen',
     async ({ s }) => {
       await s.client.createQueue('work', { maxLosses: 1 });
       const jobId = await s.client.enqueue('work', works);
@@ -264,13 +264,13 @@ describe.concurrent('outages', PATIENCE, () => {
       });
       proxy.heal();
       await until(async () => (await s.client.job(jobId)).finishedAt !== undefined);
+      await late.struck;
       expect(await s.client.job(jobId)).toMatchObject({
         state: 'completed',
         attempt: 2,
         losses: 0,
         failures: 0,
       });
-      expect(late.fired).toBeGreaterThan(0);
     },
   );
 

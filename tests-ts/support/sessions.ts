@@ -138,7 +138,7 @@ export async function reaped(session: Session): Promise<Held> {
 export async function expire(session: Session, held: readonly Held[]): Promise<void> {
   await session.rows(
     `update leasehold.lease
-     set expires_at = leasehold._now() - interval '1 second'
+     set expires_at = leasehold._now() - interval '1 hour'
      where job_id = any ($1)`,
     [held.map(({ jobId }) => jobId)],
   );
