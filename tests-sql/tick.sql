@@ -67,6 +67,8 @@ select leasehold_test.start(name) from unnest(array['bad ended', 'good ended']) 
 update leasehold.queue set keep_completed = '1 second';
 select leasehold.complete(leasehold_test.job_id(name), leasehold_test.token(name)) from unnest(array['bad ended', 'good ended']) as name;
 select leasehold_test.advance('5 seconds');
+-- Nobody has looked away for so long that this could be an outage.
+update leasehold.upkeep set last_run_at = leasehold._now() where task = 'look';
 create function pg_temp.refuse()
   returns trigger
   language plpgsql
