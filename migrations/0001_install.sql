@@ -2927,7 +2927,7 @@ begin
     return interval '0';
   end if;
 
-  select count(*) into v_in_a_row
+  select count(*)::integer into v_in_a_row
   from (
     select bool_and(
       attempt.outcome = 'released'
@@ -5543,7 +5543,7 @@ begin
         from folded
         group by folded.queue_id
       )
-      select count(*) into done from folded;
+      select count(*)::integer into done from folded;
   end case;
   is_through := coalesce(is_through, done < p_limit);
 end;

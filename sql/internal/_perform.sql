@@ -75,7 +75,7 @@ begin
         from folded
         group by folded.queue_id
       )
-      select count(*) into done from folded;
+      select count(*)::integer into done from folded;
   end case;
   is_through := coalesce(is_through, done < p_limit);
 end;

@@ -14,7 +14,7 @@ begin
     return interval '0';
   end if;
 
-  select count(*) into v_in_a_row
+  select count(*)::integer into v_in_a_row
   from (
     select bool_and(
       attempt.outcome = 'released'
