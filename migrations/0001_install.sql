@@ -1951,20 +1951,26 @@ create or replace function leasehold._wake(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_slots bigint := p_slots;
-  v_keys integer[] := array[]::integer[];
+  v_slots bigint;
+  v_keys integer[];
   v_bucket integer;
-  v_told bigint := 0::bigint;
+  v_told bigint;
 begin
+  -- Most enqueues end here.
+  if p_slots = 0 and not leasehold._is_held(leasehold._waiting_class(), p_queue_id) then
+    return;
+  end if;
+
+  v_slots := p_slots;
   if v_slots is null then
     select queue.waiting_slots into v_slots
     from leasehold.queue as queue
     where queue.queue_id = p_queue_id;
   end if;
 
-  if leasehold._is_held(leasehold._waiting_class(), p_queue_id) then
-    v_keys := array[p_queue_id];
-  end if;
+  v_keys := array(
+    select p_queue_id where leasehold._is_held(leasehold._waiting_class(), p_queue_id)
+  );
   if v_slots <> 0 then
     v_keys := v_keys || array(
       select -slot
@@ -1981,6 +1987,7 @@ begin
     return;
   end if;
 
+  v_told := 0::bigint;
   v_bucket := (random() * leasehold._buckets())::integer;
   for v_nth in 1..leasehold._buckets() loop
     v_bucket := v_bucket % leasehold._buckets() + 1;
