@@ -177,6 +177,7 @@ comment on column leasehold.ready.suspect is
 create table leasehold.mark (
   queue_id integer primary key,
   job_ids bigint[] not null,
+  open_blocks bigint[] not null default '{}',
   constraint mark_has_a_place_for_every_priority check (cardinality(job_ids) = 10)
 ) with (
   fillfactor = 50
@@ -184,9 +185,11 @@ create table leasehold.mark (
 
 comment on table leasehold.mark is
 $doc$Where the line of each priority begins: with a smaller id there are only jobs that returned, which have an
-index of their own. So lease_jobs walks past what was there once and cannot be removed yet, only now and then.
-Moves where a look for jobs has become slow, and never back.$doc$;
+index of their own, and those of open blocks. So lease_jobs walks past what was there once and cannot be removed
+yet, only now and then. Moves if a look for jobs has become slow; back only if ids begin anew.$doc$;
 comment on column leasehold.mark.job_ids is 'for priority 0 to 9';
+comment on column leasehold.mark.open_blocks is
+  'blocks of 4096 ids in which a transaction had yet to commit jobs when the mark passed them: they are walked, too';
 -- end sql/tables/mark.sql
 
 -- begin sql/tables/blocked.sql
@@ -437,7 +440,11 @@ create table leasehold.upkeep (
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task)
+<<<<<<< HEAD
 values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look')
+=======
+values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('mark')
+>>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
@@ -1785,7 +1792,7 @@ $$;
 
 -- begin sql/internal/_enqueue_class.sql
 -- The first half of the advisory lock keys that say which ids a transaction may still commit. Anybody
--- may take such a lock: then marks stay where they are.
+-- may take such a lock: then lines begin further back.
 create or replace function leasehold._enqueue_class()
   returns integer
   language sql
@@ -1794,47 +1801,151 @@ create or replace function leasehold._enqueue_class()
 return 1281320774;
 -- end sql/internal/_enqueue_class.sql
 
--- begin sql/internal/_claim_ids.sql
--- Says that this transaction will commit jobs with ids from here on, so that no mark passes them
--- meanwhile. It holds on to a block of 4096 ids, from the last one that was given away before it takes its
--- own. False where somebody is in the way: then its jobs must be looked for below the mark too.
-create or replace function leasehold._claim_ids()
+-- begin sql/internal/_mark_class.sql
+-- The first half of the advisory lock keys of who moves a mark; a few queues share one, so that a transaction
+-- takes few of them. Anybody may take such a lock: then marks stay where they are.
+create or replace function leasehold._mark_class()
+  returns integer
+  language sql
+  immutable
+  parallel safe
+return 1281320781;
+-- end sql/internal/_mark_class.sql
+
+-- begin sql/internal/_block.sql
+-- The block of 4096 job ids that an id is in, as transactions claim them.
+create or replace function leasehold._block(p_job_id bigint)
+  returns bigint
+  language sql
+  immutable
+  parallel safe
+return p_job_id >> 12;
+-- end sql/internal/_block.sql
+
+-- begin sql/internal/_last_id.sql
+-- The last job id that was given away, by whomever; 0 before the first.
+create or replace function leasehold._last_id()
+  returns bigint
+  language sql
+  volatile
+return coalesce(pg_catalog.pg_sequence_last_value('leasehold.job_job_id_seq'), 0::bigint);
+-- end sql/internal/_last_id.sql
+
+-- begin sql/internal/_claim_block.sql
+-- Says that this transaction may commit jobs with ids of this block, which it has not taken yet or whose mark it
+-- looks at afterwards, so that the mark leaves the block open. False if somebody is in the way.
+create or replace function leasehold._claim_block(p_block bigint)
   returns boolean
   language sql
   volatile
 return pg_catalog.pg_try_advisory_xact_lock_shared(
-  leasehold._enqueue_class(),
-  (coalesce(pg_catalog.pg_sequence_last_value('leasehold.job_job_id_seq'), 0) >> 12 & 2147483647)::integer
+  leasehold._enqueue_class(), (p_block & 2147483647)::integer
 );
--- end sql/internal/_claim_ids.sql
+-- end sql/internal/_claim_block.sql
 
--- begin sql/internal/_advance_mark.sql
--- Moves the mark of a queue up to its first jobs, and answers where it is. No further than ids that are all
--- committed or gone: what another transaction has deleted but not committed, this one still sees; what
--- one has yet to insert, its claim tells.
-create or replace function leasehold._advance_mark(
+-- begin sql/internal/_claim_ids.sql
+-- Says that this transaction will commit jobs of a queue with these ids, so that the mark leaves their blocks
+-- open. Answers from which id on they stand above the mark: one that was moved, or is being moved, before
+-- it could know of them may have passed them.
+create or replace function leasehold._claim_ids(
   p_queue_id integer,
-  p_mark bigint[]
+  p_job_ids bigint[]
 )
-  returns bigint[]
+  returns bigint
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_given bigint;
-  v_end bigint;
-  v_mark bigint[];
+  v_claimed boolean;
 begin
+  select bool_and(leasehold._claim_block(block)) into v_claimed
+  from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
+
+  -- Who moves a mark holds this until that is committed, and it has read the claims in that time.
+  if v_claimed and pg_try_advisory_lock_shared(leasehold._mark_class(), p_queue_id % 16) then
+    perform pg_advisory_unlock_shared(leasehold._mark_class(), p_queue_id % 16);
+    return coalesce(
+      (
+        select max(job_id)
+        from leasehold.mark as mark
+        cross join unnest(mark.job_ids) as job_id
+        where mark.queue_id = p_queue_id
+      ),
+      0::bigint
+    );
+  end if;
+  return 9223372036854775807;
+end;
+$$;
+-- end sql/internal/_claim_ids.sql
+
+-- begin sql/internal/_places.sql
+-- The places to walk of a line as _line answers it: each open block that is below where a priority begins, and
+-- from there on all.
+create or replace function leasehold._places(p_line bigint[])
+  returns table (priority smallint, job_id bigint, end_id bigint)
+  language sql
+  immutable
+  parallel safe
+begin atomic
+  select (line.nth - 1)::smallint, line.job_id, 9223372036854775807
+  from unnest(p_line) with ordinality as line (job_id, nth)
+  where line.nth <= 10
+  union all
+  select (line.nth - 1)::smallint, open.block << 12, least(open.block + 1 << 12, line.job_id)
+  from unnest(p_line) with ordinality as line (job_id, nth)
+  join unnest(p_line) with ordinality as open (block, nth)
+    on open.nth > 10
+    and open.block << 12 < line.job_id
+  where line.nth <= 10;
+end;
+-- end sql/internal/_places.sql
+
+-- begin sql/internal/_advance_mark.sql
+-- Moves the mark of a queue up to its first jobs. No further than ids that are all committed or gone: what
+-- another transaction has deleted but not committed, this one still sees; what one has yet to insert, its claim
+-- tells. It passes a few blocks that are claimed, and says that they are open until nothing is left there.
+create or replace function leasehold._advance_mark(p_queue_id integer)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c_most_open constant integer := 8;
+  v_mark bigint[];
+  v_open bigint[];
+  v_given bigint;
+  v_claimed bigint[];
+  v_end bigint;
+begin
+  -- One at a time, until it has committed; who has just claimed ids tests this lock for an instant.
+  if not pg_try_advisory_xact_lock(leasehold._mark_class(), p_queue_id % 16) then
+    return;
+  end if;
+  perform
+  from leasehold.mark as mark
+  where mark.queue_id = p_queue_id
+  for update skip locked;
+  if not found then
+    return;
+  end if;
+  select mark.job_ids, mark.open_blocks into v_mark, v_open
+  from leasehold.mark as mark
+  where mark.queue_id = p_queue_id;
+
   -- In this order, each with eyes of its own: who has claimed nothing yet gets ids from v_given on; who
   -- has let go of a claim has committed, and is seen below.
-  v_given := coalesce(pg_sequence_last_value('leasehold.job_job_id_seq'), 0);
-  select least(v_given, min(claim.objid::bigint << 12)) into v_end
-  from pg_locks as claim
-  where claim.locktype = 'advisory'
-    and claim.classid::bigint = leasehold._enqueue_class()
-    and claim.objsubid = 2
-    and claim.database = (select oid from pg_database where datname = current_database());
+  v_given := leasehold._last_id();
+  v_claimed := array(
+    select distinct claim.objid::bigint
+    from pg_locks as claim
+    where claim.locktype = 'advisory'
+      and claim.classid::bigint = leasehold._enqueue_class()
+      and claim.objsubid = 2
+      and claim.database = (select oid from pg_database where datname = current_database())
+  );
 
+<<<<<<< HEAD
   select array_agg(greatest(line.job_id, least(v_end, first.job_id)) order by line.nth) into v_mark
   from unnest(p_mark) with ordinality as line (job_id, nth)
   left join lateral (
@@ -1848,28 +1959,81 @@ begin
     order by ready.job_id
     limit 1
   ) as first on true;
+=======
+  -- Ids have begun anew.
+  if v_given < any (v_mark) then
+    v_mark := array_fill(0::bigint, array[10]);
+    v_open := '{}';
+  end if;
+
+  -- A block stays open while it is claimed, or holds jobs that came straight from their enqueue.
+  v_open := array(
+    select block
+    from unnest(v_open) as block
+    where block = any (v_claimed)
+      or exists (
+        select
+        from leasehold._places(v_mark || block) as place
+        cross join lateral (
+          select
+          from leasehold.ready as ready
+          where not ready.returned
+            and ready.queue_id = p_queue_id
+            and ready.priority = place.priority
+            and ready.job_id >= place.job_id
+            and ready.job_id < place.end_id
+          limit 1
+        ) as ready
+        where place.job_id = block << 12
+          and place.end_id <= block + 1 << 12
+      )
+  );
+  v_open := v_open || array(
+    select block
+    from unnest(v_claimed) as block
+    where block <> all (v_open)
+    order by block
+    limit greatest(c_most_open - cardinality(v_open), 0)
+  );
+  select least(v_given, min(block) << 12) into v_end
+  from unnest(v_claimed) as block
+  where block <> all (v_open);
+
+  v_mark := array(
+    select greatest(line.job_id, least(v_end, first.job_id))
+    from unnest(v_mark) with ordinality as line (job_id, nth)
+    left join lateral (
+      select ready.job_id
+      from leasehold.ready as ready
+      where ready.queue_id = p_queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id >= line.job_id
+        and leasehold._block(ready.job_id) <> all (v_open)
+      order by ready.job_id
+      limit 1
+    ) as first on true
+    order by line.nth
+  );
+  v_open := array(
+    select block
+    from unnest(v_open) as block
+    where block << 12 < any (v_mark)
+    order by block
+  );
+>>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
 
   update leasehold.mark as mark
-  set job_ids = array(
-    select greatest(moved.theirs, moved.ours)
-    from unnest(mark.job_ids, v_mark) with ordinality as moved (theirs, ours, nth)
-    order by moved.nth
-  )
-  where mark.queue_id = (
-    select mark.queue_id
-    from leasehold.mark as mark
-    where mark.queue_id = p_queue_id
-      and mark.job_ids <> v_mark
-    for update skip locked
-  );
-  return v_mark;
+  set job_ids = v_mark, open_blocks = v_open
+  where mark.queue_id = p_queue_id
+    and (mark.job_ids <> v_mark or mark.open_blocks <> v_open);
 end;
 $$;
 -- end sql/internal/_advance_mark.sql
 
 -- begin sql/internal/_line.sql
--- Where the line of each priority of a queue begins; null where nothing is ready. Walking to the first job
--- takes microseconds, unless there was much that could not be removed yet: then the mark moves up.
+-- Where to walk the line of a queue: where each priority begins, from 0 to 9, and after those the blocks of ids
+-- below that hold jobs all the same. Null if nothing is ready. Walking to the first job takes microseconds,
+-- unless there was much that could not be removed yet: then the mark moves up.
 create or replace function leasehold._line(p_queue_id integer)
   returns bigint[]
   language plpgsql
@@ -1877,13 +2041,21 @@ create or replace function leasehold._line(p_queue_id integer)
 as $$
 declare
   v_mark bigint[];
+  v_open bigint[];
+  v_moved record;
+  v_are_anew boolean;
   v_started timestamptz;
   v_ready boolean;
 begin
-  select mark.job_ids into v_mark
+  select mark.job_ids, mark.open_blocks into v_mark, v_open
   from leasehold.mark as mark
   where mark.queue_id = p_queue_id;
-  v_mark := coalesce(v_mark, array_fill(0::bigint, array[10]));
+  -- Without a mark, or if ids have begun anew, the line begins with the first job.
+  v_are_anew := leasehold._last_id() < any (v_mark);
+  if v_are_anew is not false then
+    v_mark := array_fill(0::bigint, array[10]);
+    v_open := '{}';
+  end if;
 
   v_started := leasehold._now();
   v_ready := exists (
@@ -1904,18 +2076,86 @@ begin
         and ready.job_id < line.job_id
     ) as ready
   );
+  if not v_ready and v_open <> '{}' then
+    v_ready := exists (
+      select
+      from leasehold._places(v_mark || v_open) as place
+      cross join lateral (
+        select
+        from leasehold.ready as ready
+        where ready.queue_id = p_queue_id
+          and ready.priority = place.priority
+          and ready.job_id >= place.job_id
+          and ready.job_id < place.end_id
+        limit 1
+      ) as ready
+    );
+  end if;
   -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that. Only where
   -- every statement sees what was committed before it: an old snapshot would take jobs for gone.
-  if leasehold._now() - v_started > random() * interval '2 milliseconds'
+  if (v_are_anew or leasehold._now() - v_started > random() * interval '2 milliseconds')
     and current_setting('transaction_isolation') = 'read committed'
   then
-    v_mark := leasehold._advance_mark(p_queue_id, v_mark);
+    perform leasehold._advance_mark(p_queue_id);
+    select mark.job_ids, mark.open_blocks into v_moved
+    from leasehold.mark as mark
+    where mark.queue_id = p_queue_id;
+    if leasehold._last_id() >= all (v_moved.job_ids) then
+      v_mark := v_moved.job_ids;
+      v_open := v_moved.open_blocks;
+    end if;
   end if;
 
-  return case when v_ready then v_mark end;
+  return case when v_ready then v_mark || v_open end;
 end;
 $$;
 -- end sql/internal/_line.sql
+
+-- begin sql/internal/_lower_marks.sql
+-- Moves marks back that have passed jobs which nobody looks for: a mark is a hint, and what keeps it right are
+-- ids that grow, and locks that anybody may take. A mark that moves just now is passed over. Answers how many it moved.
+create or replace function leasehold._lower_marks()
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved integer;
+begin
+  with held as (
+    select mark.queue_id, mark.job_ids, mark.open_blocks
+    from leasehold.mark as mark
+    where 0 < any (mark.job_ids)
+    for update skip locked
+  ), looked as (
+    select
+      held.queue_id,
+      array_agg(least(line.job_id, passed.job_id) order by line.nth) as job_ids
+    from held
+    cross join lateral unnest(held.job_ids) with ordinality as line (job_id, nth)
+    left join lateral (
+      select ready.job_id
+      from leasehold.ready as ready
+      where not ready.returned
+        and ready.queue_id = held.queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id < line.job_id
+        and leasehold._block(ready.job_id) <> all (held.open_blocks)
+      order by ready.job_id
+      limit 1
+    ) as passed on true
+    group by held.queue_id
+  )
+  update leasehold.mark as mark
+  set job_ids = looked.job_ids
+  from looked
+  where mark.queue_id = looked.queue_id
+    and mark.job_ids <> looked.job_ids;
+  get diagnostics v_moved = row_count;
+  return v_moved;
+end;
+$$;
+-- end sql/internal/_lower_marks.sql
 
 -- begin sql/internal/_notify.sql
 -- Sends a hint with the caller's commit; losing it costs a poll interval. Not where the caller wants none, since
@@ -2085,7 +2325,7 @@ declare
   v_problem text;
   v_bytes integer;
   v_are_keyed boolean;
-  v_claimed boolean;
+  v_line bigint;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
   v_ready integer;
@@ -2133,9 +2373,9 @@ begin
 
   v_now := leasehold._now();
 
-  v_claimed := leasehold._claim_ids();
   select array_agg(nextval('leasehold.job_job_id_seq')) into v_fresh_ids
   from generate_series(1, cardinality(p_jobs));
+  v_line := leasehold._claim_ids(v_queue.queue_id, v_fresh_ids);
   v_job_ids := v_fresh_ids;
   if v_are_keyed then
     v_job_ids := leasehold._deduplicate(v_queue.queue_id, p_jobs, v_fresh_ids, v_now);
@@ -2172,7 +2412,8 @@ begin
     job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
   select
-    item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority, not v_claimed
+    item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority,
+    item.job_id < v_line
   from item
   where item.due_at <= v_now;
 
@@ -2200,8 +2441,8 @@ as $$
 declare
   v_queue leasehold.queue;
   v_now timestamptz;
-  v_claimed boolean;
   v_job_ids bigint[];
+  v_line bigint;
 begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
@@ -2209,26 +2450,27 @@ begin
   from unnest(p_payloads) as payload;
 
   v_now := leasehold._now();
-  v_claimed := leasehold._claim_ids();
+  v_job_ids := array(
+    select nextval('leasehold.job_job_id_seq') from generate_series(1, cardinality(p_payloads))
+  );
+  v_line := leasehold._claim_ids(v_queue.queue_id, v_job_ids);
 
   with item as materialized (
-    select nextval('leasehold.job_job_id_seq') as job_id, payload
-    from unnest(p_payloads) as payload
+    select job_id, payload
+    from unnest(v_job_ids, p_payloads) as item (job_id, payload)
   ), written as (
     insert into leasehold.job (job_id, enqueued_at, queue_id, priority, payload)
     overriding system value
     select item.job_id, v_now, v_queue.queue_id, 5, item.payload
     from item
-  ), lined_up as (
-    insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
-    )
-    select
-      item.job_id, v_now + v_queue.time_to_live, v_queue.queue_id, 0, 0, 0, 0,
-      5, not v_claimed
-    from item
   )
-  select array_agg(item.job_id) into v_job_ids from item;
+  insert into leasehold.ready (
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
+  )
+  select
+    item.job_id, v_now + v_queue.time_to_live, v_queue.queue_id, 0, 0, 0, 0,
+    5, item.job_id < v_line
+  from item;
 
   perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids), v_queue.waiting_slots);
   return v_job_ids;
@@ -3334,6 +3576,7 @@ declare
   v_max_bytes integer;
   v_slots bigint;
   v_now timestamptz;
+  v_block bigint;
   v_claimed boolean;
   v_job_id bigint;
 begin
@@ -3362,7 +3605,8 @@ begin
     end if;
 
     v_now := leasehold._now();
-    v_claimed := leasehold._claim_ids();
+    v_block := leasehold._block(leasehold._last_id() + 1);
+    v_claimed := leasehold._claim_block(v_block);
     insert into leasehold.job (enqueued_at, queue_id, priority, payload)
     values (v_now, v_queue_id, p_priority, p_payload)
     returning job_id into v_job_id;
@@ -3371,7 +3615,8 @@ begin
       job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
     )
     values (
-      v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority, not v_claimed
+      v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority,
+      not v_claimed or leasehold._block(v_job_id) <> v_block
     );
     perform leasehold._wake(v_queue_id, 1, v_slots);
     return v_job_id;
@@ -3798,6 +4043,8 @@ create or replace function leasehold.lease_jobs(
   set enable_bitmapscan = off
 as $$
 declare
+  c_endless constant bigint := 9223372036854775807;
+  c_priorities constant smallint[] := array[0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
   v_queues leasehold.queue[];
   v_queue leasehold.queue;
   v_now timestamptz;
@@ -3805,6 +4052,8 @@ declare
   v_epoch bigint;
   v_seed bytea;
   v_line bigint[];
+  v_priorities smallint[];
+  v_ends bigint[];
   v_remembered boolean := false;
   -- Of many jobs, those that others have touched are passed over without asking for their locks. So are
   -- those of a lease that was rolled back: one call of eight looks at all, and each that finds none.
@@ -3860,6 +4109,16 @@ begin
     end if;
     v_line := leasehold._line(v_queue.queue_id);
     continue when v_line is null;
+    v_priorities := c_priorities;
+    v_ends := array_fill(c_endless, array[10]);
+    if cardinality(v_line) > 10 then
+      select
+        array_agg(place.priority order by place.priority, place.job_id),
+        array_agg(place.job_id order by place.priority, place.job_id),
+        array_agg(place.end_id order by place.priority, place.job_id)
+      into v_priorities, v_line, v_ends
+      from leasehold._places(v_line) as place;
+    end if;
 
     -- A call made before under this id is answered with the leases it made. One that is under way
     -- is waited for at the unique key. A quiet poll writes nothing.
@@ -3894,8 +4153,9 @@ begin
               from leasehold.ready as ready
               where ready.returned
                 and ready.queue_id = v_queue.queue_id
-                and ready.priority = line.nth - 1
+                and ready.priority = v_priorities[line.nth]
                 and ready.job_id < line.job_id
+                and v_ends[line.nth] = c_endless
                 and (ready.live_until is null or ready.live_until > v_now)
                 and (
                   not ready.suspect and (v_thorough or ready.xmax = '0')
@@ -3911,8 +4171,10 @@ begin
               select ready.ctid as row_address
               from leasehold.ready as ready
               where ready.queue_id = v_queue.queue_id
-                and ready.priority = line.nth - 1
+                and ready.priority = v_priorities[line.nth]
                 and ready.job_id >= line.job_id
+                and ready.job_id < v_ends[line.nth]
+                and (v_ends[line.nth] = c_endless or not ready.returned)
                 and (ready.live_until is null or ready.live_until > v_now)
                 and (
                   not ready.suspect and (v_thorough or ready.xmax = '0')
@@ -5550,7 +5812,13 @@ begin
         from folded
         group by folded.queue_id
       )
+<<<<<<< HEAD
       select count(*)::integer into done from folded;
+=======
+      select count(*) into done from folded;
+    when 'mark' then
+      done := leasehold._lower_marks();
+>>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
   end case;
   is_through := coalesce(is_through, done < p_limit);
 end;
@@ -5635,6 +5903,7 @@ declare
     when 'promote' then interval '0'
     when 'reap' then interval '500 milliseconds'
     when 'dedup' then interval '10 minutes'
+    when 'mark' then interval '10 minutes'
     else interval '1 minute'
   end;
   v_upkeep leasehold.upkeep;
@@ -5795,7 +6064,7 @@ begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 100000);
 
-  foreach v_name in array array['finished', 'dropped', 'dedup', 'request', 'worker', 'tally'] loop
+  foreach v_name in array array['finished', 'dropped', 'dedup', 'request', 'worker', 'tally', 'mark'] loop
     select task.* into v_task
     from leasehold._maintain(v_name, p_limit, interval '1 day', true) as task;
     if v_name = 'finished' then
@@ -5834,7 +6103,7 @@ begin
   perform leasehold._require_read_committed();
 
   v_answer.failed := '{}';
-  foreach v_name in array array['promote', 'reap', 'finished', 'dropped', 'dedup', 'request', 'worker', 'tally'] loop
+  foreach v_name in array array['promote', 'reap', 'finished', 'dropped', 'dedup', 'request', 'worker', 'tally', 'mark'] loop
     select task.* into v_task
     from leasehold._maintain(
       v_name,

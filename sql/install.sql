@@ -74,9 +74,15 @@
 \ir internal/_let_go_of_waiting.sql
 \ir internal/_share_slot.sql
 \ir internal/_enqueue_class.sql
+\ir internal/_mark_class.sql
+\ir internal/_block.sql
+\ir internal/_last_id.sql
+\ir internal/_claim_block.sql
 \ir internal/_claim_ids.sql
+\ir internal/_places.sql
 \ir internal/_advance_mark.sql
 \ir internal/_line.sql
+\ir internal/_lower_marks.sql
 \ir internal/_notify.sql
 \ir internal/_wake.sql
 \ir internal/_deduplicate.sql

@@ -6,7 +6,7 @@ select leasehold.create_queue('loud');
 create temp view lock as
 select held.classid::integer as class, held.objid::integer as key, held.mode
 from pg_locks as held
-where held.locktype = 'advisory' and held.pid = pg_backend_pid();
+where held.locktype = 'advisory' and held.pid = pg_backend_pid() and held.classid::integer <> leasehold._mark_class();
 create function pg_temp.wait(p_queues text[], p_mode text) returns integer
 language sql as 'select leasehold.set_waiting($1, $2, pg_backend_pid())';
 

@@ -23,6 +23,7 @@ declare
   v_max_bytes integer;
   v_slots bigint;
   v_now timestamptz;
+  v_block bigint;
   v_claimed boolean;
   v_job_id bigint;
 begin
@@ -51,7 +52,8 @@ begin
     end if;
 
     v_now := leasehold._now();
-    v_claimed := leasehold._claim_ids();
+    v_block := leasehold._block(leasehold._last_id() + 1);
+    v_claimed := leasehold._claim_block(v_block);
     insert into leasehold.job (enqueued_at, queue_id, priority, payload)
     values (v_now, v_queue_id, p_priority, p_payload)
     returning job_id into v_job_id;
@@ -60,7 +62,8 @@ begin
       job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
     )
     values (
-      v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority, not v_claimed
+      v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority,
+      not v_claimed or leasehold._block(v_job_id) <> v_block
     );
     perform leasehold._wake(v_queue_id, 1, v_slots);
     return v_job_id;

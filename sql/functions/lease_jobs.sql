@@ -18,6 +18,8 @@ create or replace function leasehold.lease_jobs(
   set enable_bitmapscan = off
 as $$
 declare
+  c_endless constant bigint := 9223372036854775807;
+  c_priorities constant smallint[] := array[0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
   v_queues leasehold.queue[];
   v_queue leasehold.queue;
   v_now timestamptz;
@@ -25,6 +27,8 @@ declare
   v_epoch bigint;
   v_seed bytea;
   v_line bigint[];
+  v_priorities smallint[];
+  v_ends bigint[];
   v_remembered boolean := false;
   -- Of many jobs, those that others have touched are passed over without asking for their locks. So are
   -- those of a lease that was rolled back: one call of eight looks at all, and each that finds none.
@@ -80,6 +84,16 @@ begin
     end if;
     v_line := leasehold._line(v_queue.queue_id);
     continue when v_line is null;
+    v_priorities := c_priorities;
+    v_ends := array_fill(c_endless, array[10]);
+    if cardinality(v_line) > 10 then
+      select
+        array_agg(place.priority order by place.priority, place.job_id),
+        array_agg(place.job_id order by place.priority, place.job_id),
+        array_agg(place.end_id order by place.priority, place.job_id)
+      into v_priorities, v_line, v_ends
+      from leasehold._places(v_line) as place;
+    end if;
 
     -- A call made before under this id is answered with the leases it made. One that is under way
     -- is waited for at the unique key. A quiet poll writes nothing.
@@ -114,8 +128,9 @@ begin
               from leasehold.ready as ready
               where ready.returned
                 and ready.queue_id = v_queue.queue_id
-                and ready.priority = line.nth - 1
+                and ready.priority = v_priorities[line.nth]
                 and ready.job_id < line.job_id
+                and v_ends[line.nth] = c_endless
                 and (ready.live_until is null or ready.live_until > v_now)
                 and (
                   not ready.suspect and (v_thorough or ready.xmax = '0')
@@ -131,8 +146,10 @@ begin
               select ready.ctid as row_address
               from leasehold.ready as ready
               where ready.queue_id = v_queue.queue_id
-                and ready.priority = line.nth - 1
+                and ready.priority = v_priorities[line.nth]
                 and ready.job_id >= line.job_id
+                and ready.job_id < v_ends[line.nth]
+                and (v_ends[line.nth] = c_endless or not ready.returned)
                 and (ready.live_until is null or ready.live_until > v_now)
                 and (
                   not ready.suspect and (v_thorough or ready.xmax = '0')

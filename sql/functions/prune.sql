@@ -12,7 +12,7 @@ begin
   perform leasehold._require_read_committed();
   perform leasehold._require_limit(p_limit, 100000);
 
-  foreach v_name in array array['finished', 'dropped', 'dedup', 'request', 'worker', 'tally'] loop
+  foreach v_name in array array['finished', 'dropped', 'dedup', 'request', 'worker', 'tally', 'mark'] loop
     select task.* into v_task
     from leasehold._maintain(v_name, p_limit, interval '1 day', true) as task;
     if v_name = 'finished' then

@@ -13,7 +13,7 @@ begin
   perform leasehold._require_read_committed();
 
   v_answer.failed := '{}';
-  foreach v_name in array array['promote', 'reap', 'finished', 'dropped', 'dedup', 'request', 'worker', 'tally'] loop
+  foreach v_name in array array['promote', 'reap', 'finished', 'dropped', 'dedup', 'request', 'worker', 'tally', 'mark'] loop
     select task.* into v_task
     from leasehold._maintain(
       v_name,

@@ -1,11 +1,33 @@
--- Says that this transaction will commit jobs with ids from here on, so that no mark passes them
--- meanwhile. It holds on to a block of 4096 ids, from the last one that was given away before it takes its
--- own. False where somebody is in the way: then its jobs must be looked for below the mark too.
-create or replace function leasehold._claim_ids()
-  returns boolean
-  language sql
-  volatile
-return pg_catalog.pg_try_advisory_xact_lock_shared(
-  leasehold._enqueue_class(),
-  (coalesce(pg_catalog.pg_sequence_last_value('leasehold.job_job_id_seq'), 0) >> 12 & 2147483647)::integer
-);
+-- Says that this transaction will commit jobs of a queue with these ids, so that the mark leaves their blocks
+-- open. Answers from which id on they stand above the mark: one that was moved, or is being moved, before
+-- it could know of them may have passed them.
+create or replace function leasehold._claim_ids(
+  p_queue_id integer,
+  p_job_ids bigint[]
+)
+  returns bigint
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_claimed boolean;
+begin
+  select bool_and(leasehold._claim_block(block)) into v_claimed
+  from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
+
+  -- Who moves a mark holds this until that is committed, and it has read the claims in that time.
+  if v_claimed and pg_try_advisory_lock_shared(leasehold._mark_class(), p_queue_id % 16) then
+    perform pg_advisory_unlock_shared(leasehold._mark_class(), p_queue_id % 16);
+    return coalesce(
+      (
+        select max(job_id)
+        from leasehold.mark as mark
+        cross join unnest(mark.job_ids) as job_id
+        where mark.queue_id = p_queue_id
+      ),
+      0::bigint
+    );
+  end if;
+  return 9223372036854775807;
+end;
+$$;

@@ -13,7 +13,7 @@ declare
   v_problem text;
   v_bytes integer;
   v_are_keyed boolean;
-  v_claimed boolean;
+  v_line bigint;
   v_fresh_ids bigint[];
   v_job_ids bigint[];
   v_ready integer;
@@ -61,9 +61,9 @@ begin
 
   v_now := leasehold._now();
 
-  v_claimed := leasehold._claim_ids();
   select array_agg(nextval('leasehold.job_job_id_seq')) into v_fresh_ids
   from generate_series(1, cardinality(p_jobs));
+  v_line := leasehold._claim_ids(v_queue.queue_id, v_fresh_ids);
   v_job_ids := v_fresh_ids;
   if v_are_keyed then
     v_job_ids := leasehold._deduplicate(v_queue.queue_id, p_jobs, v_fresh_ids, v_now);
@@ -100,7 +100,8 @@ begin
     job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
   select
-    item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority, not v_claimed
+    item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority,
+    item.job_id < v_line
   from item
   where item.due_at <= v_now;
 

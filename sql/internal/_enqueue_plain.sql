@@ -12,8 +12,8 @@ as $$
 declare
   v_queue leasehold.queue;
   v_now timestamptz;
-  v_claimed boolean;
   v_job_ids bigint[];
+  v_line bigint;
 begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
@@ -21,26 +21,27 @@ begin
   from unnest(p_payloads) as payload;
 
   v_now := leasehold._now();
-  v_claimed := leasehold._claim_ids();
+  v_job_ids := array(
+    select nextval('leasehold.job_job_id_seq') from generate_series(1, cardinality(p_payloads))
+  );
+  v_line := leasehold._claim_ids(v_queue.queue_id, v_job_ids);
 
   with item as materialized (
-    select nextval('leasehold.job_job_id_seq') as job_id, payload
-    from unnest(p_payloads) as payload
+    select job_id, payload
+    from unnest(v_job_ids, p_payloads) as item (job_id, payload)
   ), written as (
     insert into leasehold.job (job_id, enqueued_at, queue_id, priority, payload)
     overriding system value
     select item.job_id, v_now, v_queue.queue_id, 5, item.payload
     from item
-  ), lined_up as (
-    insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
-    )
-    select
-      item.job_id, v_now + v_queue.time_to_live, v_queue.queue_id, 0, 0, 0, 0,
-      5, not v_claimed
-    from item
   )
-  select array_agg(item.job_id) into v_job_ids from item;
+  insert into leasehold.ready (
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
+  )
+  select
+    item.job_id, v_now + v_queue.time_to_live, v_queue.queue_id, 0, 0, 0, 0,
+    5, item.job_id < v_line
+  from item;
 
   perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids), v_queue.waiting_slots);
   return v_job_ids;

@@ -22,6 +22,7 @@ declare
     when 'promote' then interval '0'
     when 'reap' then interval '500 milliseconds'
     when 'dedup' then interval '10 minutes'
+    when 'mark' then interval '10 minutes'
     else interval '1 minute'
   end;
   v_upkeep leasehold.upkeep;

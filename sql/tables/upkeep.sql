@@ -10,7 +10,11 @@ create table leasehold.upkeep (
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task)
+<<<<<<< HEAD
 values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look')
+=======
+values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('mark')
+>>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
 on conflict do nothing;
 
 comment on table leasehold.upkeep is

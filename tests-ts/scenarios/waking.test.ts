@@ -188,7 +188,7 @@ describe('two-phase commit', () => {
       `select setval('leasehold.job_job_id_seq', nextval('leasehold.job_job_id_seq') + 10000)`,
     );
     await producer.query(
-      `select leasehold._advance_mark(mark.queue_id, mark.job_ids) from leasehold.mark as mark`,
+      `select leasehold._advance_mark(mark.queue_id) from leasehold.mark as mark`,
     );
     await producer.query("commit prepared 'of a test'");
     const jobs = await enqueuer.leaseJobs(['prepared'], { workerId: randomUUID(), limit: 20 });
