@@ -1,6 +1,16 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -284,6 +294,31 @@ describe('the demonstration', async () => {
     process.kill(-demo.pid, 'SIGINT');
     expect(await demo.exit, demo.out + demo.err).toEqual([130, null]);
     expect(demo.err).toBe('demo: interrupted (SIGINT)\n');
+    expect(await left()).toEqual([]);
+  });
+
+  it('S42 ends with npm start, which is told by SIGTERM', { timeout: 240_000 }, async () => {
+    const home = join(place, 'npm-start');
+    await mkdir(home);
+    await symlink(build, join(home, 'dist'));
+    const { scripts } = JSON.parse(await readFile(join(packageRoot(), 'package.json'), 'utf8'));
+    const { start: script } = scripts;
+    await writeFile(
+      join(home, 'package.json'),
+      JSON.stringify({ type: 'module', scripts: { build: 'true', start: script } }),
+    );
+    const npm = spawn('npm', ['start', '--', tree], {
+      cwd: home,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const told = { out: '', err: '' };
+    npm.stdout.on('data', (data) => (told.out += data));
+    npm.stderr.on('data', (data) => (told.err += data));
+    const exit = once(npm, 'close');
+    await until(() => /workers started/.test(told.out) || told.err !== '');
+    npm.kill('SIGTERM');
+    await exit;
+    expect(told.err).toContain('demo: interrupted (SIGTERM)\n');
     expect(await left()).toEqual([]);
   });
 

@@ -64,7 +64,7 @@ export async function demonstrate(
   }
 }
 
-async function chooseJobs({ options, terminal, cores, direct }: Stage): Promise<FileJob[]> {
+async function chooseJobs({ options, terminal, signal, cores, direct }: Stage): Promise<FileJob[]> {
   const named = options.folder ?? (await defaultFolder());
   const folder = resolve(named);
   const { files, unreadable } = await readTree(folder);
@@ -76,7 +76,8 @@ async function chooseJobs({ options, terminal, cores, direct }: Stage): Promise<
   const candidates = options.folder === undefined ? largerOf(files) : files;
   if (bytesOf(candidates) === 0) throw new Error(`there is nothing to work on in ${folder}`);
 
-  const speed = await direct.measure(candidates.filter(({ size }) => size > 0).map(jobOf));
+  signal.throwIfAborted();
+  const speed = await direct.measure(candidates.filter(({ size }) => size > 0).map(jobOf), signal);
   const jobs = plan(candidates, speed, options, cores);
   if (jobs.length === 0) throw new Error('the time is too short for any of the files');
   const seconds = Math.max(secondsOf(jobs, speed), options.minSeconds);
@@ -128,6 +129,7 @@ async function perform(stage: Stage, jobs: readonly FileJob[]): Promise<boolean>
     await client.createQueue(queue, { leaseMs: LEASE_MS, maxLosses: MAX_LOSSES });
     const jobIds: string[] = [];
     for (let from = 0; from < jobs.length; from += ENQUEUE_BATCH) {
+      signal.throwIfAborted();
       const batch = jobs.slice(from, from + ENQUEUE_BATCH).map((payload) => ({ payload }));
       jobIds.push(...(await client.enqueueMany(queue, batch)));
     }

@@ -28,10 +28,12 @@ export class Direct {
     return new Direct(new Piscina({ filename, minThreads: threads, maxThreads: threads }), threads);
   }
 
-  /** Works on samples in all threads at once, for about a second. */
-  async measure(files: readonly FileJob[]): Promise<Speed> {
+  /** Works on samples in all threads at once, for about a second. Rejects as soon as the signal fires. */
+  async measure(files: readonly FileJob[], signal: AbortSignal): Promise<Speed> {
     const speeds: Speed[] = await Promise.all(
-      Array.from({ length: this.#threads }, () => this.#pool.run(files, { name: 'measure' })),
+      Array.from({ length: this.#threads }, () =>
+        this.#pool.run(files, { name: 'measure', signal }),
+      ),
     );
     return {
       bytes: speeds.reduce((sum, { bytes }) => sum + bytes, 0),
