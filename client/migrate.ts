@@ -2,7 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { schemaUnknown } from './errors.ts';
+import { LeaseholdError, schemaUnknown } from './errors.ts';
+import { connectionOf } from './options.ts';
 import { packageRoot } from './package-root.ts';
 
 export interface MigrateOptions {
@@ -63,7 +64,8 @@ const ADVISORY_LOCK = 5_193_764_281;
  * this package.
  */
 export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
-  const { connection, dir = migrationsDir() } = options;
+  const connection = connectionOf('connection', options.connection);
+  const { dir = migrationsDir() } = options;
   const { lockTimeoutMs = DEFAULTS.lockTimeoutMs, maxAttempts = DEFAULTS.maxAttempts } = options;
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -113,6 +115,7 @@ async function tryOnce(
 /** What is there already. */
 interface Found {
   readonly has_schema: boolean;
+  readonly encoding: string;
   /** Names of the migrations that were applied; null: none ever was, or this role may not read them. */
   readonly applied: string[] | null;
   /** undefined: there is none, or this role may not ask. */
@@ -128,7 +131,14 @@ interface Changes {
 async function bringUp(client: pg.Client, dir: string, lockTimeoutMs: number): Promise<Changes> {
   const files = (await readdir(dir)).filter((file) => file.endsWith('.sql')).sort();
   const newest = numberOf(files.at(-1));
-  const { version } = await look(client);
+  const { encoding, version } = await look(client);
+  if (encoding !== 'UTF8') {
+    throw new LeaseholdError(
+      'invalid_argument',
+      `leasehold needs a database of encoding UTF8, this one has ${encoding}`,
+      { hint: "Create one: create database … encoding 'UTF8' template template0." },
+    );
+  }
   if (version !== undefined && version > newest) throw schemaUnknown(version, [newest]);
   // A role that may only call finds that there is nothing to do.
   if (version === newest) return { adopted: [], applied: [] };
@@ -157,11 +167,13 @@ async function bringUp(client: pg.Client, dir: string, lockTimeoutMs: number): P
 async function look(client: pg.Client): Promise<Found> {
   const { rows } = await client.query<{
     has_schema: boolean;
+    encoding: string;
     reads_applied: boolean;
     tells_version: boolean;
   }>(
     `select
        to_regnamespace('leasehold') is not null as has_schema,
+       current_setting('server_encoding') as encoding,
        coalesce(
          has_schema_privilege(namespace.oid, 'usage')
            and has_table_privilege(to_regclass('leasehold.migration'), 'select'),
@@ -174,7 +186,9 @@ async function look(client: pg.Client): Promise<Found> {
        ) as tells_version
      from (select to_regnamespace('leasehold')::oid as oid) as namespace`,
   );
-  const [{ has_schema = false, reads_applied = false, tells_version = false } = {}] = rows;
+  const [row] = rows;
+  if (row === undefined) throw new Error('the database answered nothing');
+  const { has_schema, encoding, reads_applied, tells_version } = row;
   const applied = reads_applied
     ? (await client.query<{ name: string }>('select name from leasehold.migration')).rows
     : undefined;
@@ -183,6 +197,7 @@ async function look(client: pg.Client): Promise<Found> {
     : [];
   return {
     has_schema,
+    encoding,
     applied: applied?.map(({ name }) => name) ?? null,
     version: versions[0] && Number(versions[0].version),
   };

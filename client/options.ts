@@ -202,9 +202,22 @@ export function timingOf<Q extends QueueTypes<Q>>(options: SchedulerOptions<Q>):
   };
 }
 
+const CONNECTION_STRING = /^(?:postgres|postgresql|socket):/i;
+
 /** Throws `invalid_argument` for what cannot be a connection: an unset variable, or a pool, say. */
 export function connectionOf(name: string, connection: unknown): string | pg.ClientConfig {
-  if (typeof connection === 'string') return connection;
+  if (typeof connection === 'string') {
+    // The driver takes anything for the name of a host. What is wrong is not shown: it may hold a password.
+    if (CONNECTION_STRING.test(connection) && URL.canParse(connection.replace('@/', '@host/'))) {
+      return connection;
+    }
+    // A folder of sockets; or nothing, which is what PGHOST and its like say.
+    if (connection === '' || connection.startsWith('/')) return connection;
+    throw invalid(
+      `${name} must be a URL such as postgres://user@host:5432/database`,
+      'Characters of a password such as # / ? @ must be percent-encoded.',
+    );
+  }
   if (isObject(connection) && !(connection instanceof URL) && !('query' in connection)) {
     return connection;
   }

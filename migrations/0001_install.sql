@@ -7,6 +7,11 @@ set local search_path = pg_catalog;
 -- Asked first, since "if not exists" wants the right to create even where the schema is there.
 do $do$
 begin
+  if current_setting('server_encoding') <> 'UTF8' then
+    raise exception 'leasehold needs a database of encoding UTF8, this one has %',
+      current_setting('server_encoding')
+      using errcode = 'invalid_parameter_value';
+  end if;
   if to_regnamespace('leasehold') is null then
     create schema leasehold;
   end if;

@@ -118,6 +118,20 @@ describe('leasehold migrate', async () => {
     expect(stderr).toContain('--database-url or the variable DATABASE_URL');
   });
 
+  test('S37 exits with 1 where the schema is newer than the package, and says what to do', async () => {
+    const newer = await createBareDatabase();
+    await withClient(newer, (client) =>
+      client.query(
+        `create schema leasehold;
+         create function leasehold.schema_version() returns integer language sql return 9999`,
+      ),
+    );
+    const { code, stderr } = await cli(['migrate'], { DATABASE_URL: newer });
+    expect(code).toBe(1);
+    expect(stderr).toContain('the leasehold schema has version 9999');
+    expect(stderr).toContain('hint: Update the leasehold package');
+  });
+
   test('exits with 1 and the reason when the database cannot be reached', async () => {
     const { code, stderr } = await cli(['migrate'], { DATABASE_URL: 'postgres://127.0.0.1:1/no' });
     expect(code).toBe(1);

@@ -3,9 +3,10 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { Client, Scheduler, type SchedulerEvent } from '../../client/index.ts';
 import { type MigrateEvent, migrate, migrationsDir } from '../../client/migrate.ts';
+import { installSql } from '../../scripts/manifest.ts';
 import { callAll } from '../support/call-all.ts';
 import {
   createBareDatabase,
@@ -432,4 +433,95 @@ test('S37 a migration under load, beside a reader of some seconds, costs no call
   expect(failures).toEqual([]);
   expect(rows).toEqual([{ deadlocks: 0 }]);
   expect(stats.reduce((sum, { completed, pruned }) => sum + completed + pruned, 0)).toBe(enqueued);
+});
+
+test('S42 migrate says what is wrong with a database of another encoding', async () => {
+  const url = await createBareDatabase();
+  const name = `leasehold_test_${randomBytes(6).toString('hex')}`;
+  const [server, latin1] = [inject('server').url, new URL(url)];
+  latin1.pathname = `/${name}`;
+  await withClient(server, (client) =>
+    client.query(`create database ${name} template template0 encoding 'LATIN1' locale 'C'`),
+  );
+  onTestFinished(() =>
+    withClient(server, async (client) => {
+      await client.query(`drop database ${name}`);
+    }),
+  );
+  await expect(migrate({ connection: latin1.href })).rejects.toMatchObject({
+    code: 'invalid_argument',
+    message: 'leasehold needs a database of encoding UTF8, this one has LATIN1',
+    hint: expect.stringContaining("encoding 'UTF8'"),
+  });
+  const [schemaSql = ''] = (await installSql()).split('create table');
+  await expect(withClient(latin1.href, (client) => client.query(schemaSql))).rejects.toThrow(
+    'encoding UTF8, this one has LATIN1',
+  );
+});
+
+test.each([
+  'nonsense',
+  ' ',
+  'host=127.0.0.1 dbname=x',
+  'http://127.0.0.1:1/x',
+  'mysql://127.0.0.1:1/x',
+  'postgres://user:se#cret@127.0.0.1/x',
+  'postgres://127.0.0.1:99999/x',
+])('S42 migrate and Scheduler refuse the connection %j, and do not show it', async (connection) => {
+  const refusal = {
+    name: 'LeaseholdError',
+    code: 'invalid_argument',
+    message: 'connection must be a URL such as postgres://user@host:5432/database',
+  };
+  await expect(migrate({ connection })).rejects.toMatchObject(refusal);
+  const started = async () => new Scheduler({ connection, handlers: { q: () => 1 } });
+  await expect(started()).rejects.toMatchObject(refusal);
+});
+
+describe('S42 an id or a token that is none is invalid_argument:', async () => {
+  const pool = new pg.Pool({ connectionString: await createDatabase() });
+  afterAll(() => pool.end());
+  const client = new Client(pool);
+  const uuid = randomUUID();
+  const [id, token] = ['1', 'not a token'];
+
+  test.each<[string, () => Promise<unknown>]>([
+    ['job', () => client.job('abc')],
+    ['job with an empty id', () => client.job('')],
+    ['job with a number that is too large', () => client.job('9223372036854775808')],
+    ['job with nothing', () => client.job(undefined as never)],
+    ['cancel', () => client.cancel('1; drop table x')],
+    ['peek', () => client.peek('q', { after: 'abc' })],
+    ['redrive', () => client.redrive({ jobIds: ['1', 'abc'] })],
+    ['redrive with a hole', () => client.redrive({ jobIds: ['1', undefined as never] })],
+    ['heartbeat', () => client.heartbeat('abc', uuid)],
+    ['heartbeat with a token', () => client.heartbeat(id, token)],
+    ['heartbeatMany', () => client.heartbeatMany([{ jobId: 'a,b', token: uuid }])],
+    ['heartbeatMany with a token', () => client.heartbeatMany([{ jobId: id, token }])],
+    ['assertLease', () => client.assertLease('abc', uuid)],
+    ['assertLease with a token', () => client.assertLease(id, token)],
+    ['complete', () => client.complete('abc', uuid)],
+    ['complete with a token', () => client.complete(id, token)],
+    ['completeMany', () => client.completeMany([{ jobId: '{1}', token: uuid }])],
+    ['completeMany with a token', () => client.completeMany([{ jobId: id, token }])],
+    ['fail', () => client.fail('abc', uuid)],
+    ['fail with a token', () => client.fail(id, token)],
+    ['failMany', () => client.failMany([{ jobId: '1.5', token: uuid }])],
+    ['failMany with a token', () => client.failMany([{ jobId: id, token }])],
+    ['release', () => client.release('abc', uuid)],
+    ['release with a token', () => client.release(id, token)],
+    ['releaseMany', () => client.releaseMany([{ jobId: 'abc', token: uuid }])],
+    ['releaseMany with a token', () => client.releaseMany([{ jobId: id, token }])],
+    ['deadLetter', () => client.deadLetter('abc', uuid)],
+    ['deadLetter with a token', () => client.deadLetter(id, token)],
+    ['registerWorker', () => client.registerWorker('abc', { queues: ['q'] })],
+    ['retireWorker', () => client.retireWorker('abc')],
+    ['leaseJobs', () => client.leaseJobs(['q'], { workerId: 'abc' })],
+    ['leaseJobs with a request', () => client.leaseJobs(['q'], { workerId: uuid, requestId: 'x' })],
+  ])('%s', async (_, call) => {
+    await expect(call()).rejects.toMatchObject({
+      name: 'LeaseholdError',
+      code: 'invalid_argument',
+    });
+  });
 });
