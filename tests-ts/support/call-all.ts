@@ -75,12 +75,12 @@ export async function callAll(db: Queryable): Promise<void> {
 
   const singles = await client.enqueueMany(
     queue,
-    [1, 2, 3, 4].map((payload) => ({ payload })),
+    [1, 2, 3, 4, 5].map((payload) => ({ payload })),
   );
-  const leases = await client.leaseJobs([queue], { workerId, limit: 4 });
+  const leases = await client.leaseJobs([queue], { workerId, limit: 5 });
   expect(leases.map(({ jobId }) => jobId)).toEqual(singles);
-  const [done, failed, released, given] = leases;
-  if (!done || !failed || !released || !given) throw new Error('four jobs were leased');
+  const [done, failed, released, given, buried] = leases;
+  if (!done || !failed || !released || !given || !buried) throw new Error('five were leased');
   const beat = await client.heartbeat(done.jobId, done.token, {
     extendMs: 120_000,
     checkpoint: { at: [1] },
@@ -99,6 +99,7 @@ export async function callAll(db: Queryable): Promise<void> {
   expect(await client.deadLetter(given.jobId, given.token, 'null')).toMatchObject({
     status: 'dead',
   });
+  expect(await client.deadLetterMany([buried])).toMatchObject([{ status: 'dead' }]);
   expect(await client.job(done.jobId)).toMatchObject({
     result: { order: 1 },
     checkpoint: { at: [1] },
