@@ -445,11 +445,7 @@ create table leasehold.upkeep (
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task)
-<<<<<<< HEAD
-values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look')
-=======
-values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('mark')
->>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
+values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look'), ('mark')
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
@@ -1950,21 +1946,6 @@ begin
       and claim.database = (select oid from pg_database where datname = current_database())
   );
 
-<<<<<<< HEAD
-  select array_agg(greatest(line.job_id, least(v_end, first.job_id)) order by line.nth) into v_mark
-  from unnest(p_mark) with ordinality as line (job_id, nth)
-  left join lateral (
-    select ready.job_id
-    from leasehold.ready as ready
-    where ready.queue_id = p_queue_id
-      and ready.priority = line.nth - 1
-      and ready.job_id >= line.job_id
-      -- They wait for a worker without another, and are found below the mark like all that returned.
-      and not ready.suspect
-    order by ready.job_id
-    limit 1
-  ) as first on true;
-=======
   -- Ids have begun anew.
   if v_given < any (v_mark) then
     v_mark := array_fill(0::bigint, array[10]);
@@ -2014,6 +1995,8 @@ begin
         and ready.priority = line.nth - 1
         and ready.job_id >= line.job_id
         and leasehold._block(ready.job_id) <> all (v_open)
+        -- They wait for a worker without another, and are found below the mark like all that returned.
+        and not ready.suspect
       order by ready.job_id
       limit 1
     ) as first on true
@@ -2025,7 +2008,6 @@ begin
     where block << 12 < any (v_mark)
     order by block
   );
->>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
 
   update leasehold.mark as mark
   set job_ids = v_mark, open_blocks = v_open
@@ -5817,13 +5799,9 @@ begin
         from folded
         group by folded.queue_id
       )
-<<<<<<< HEAD
       select count(*)::integer into done from folded;
-=======
-      select count(*) into done from folded;
     when 'mark' then
       done := leasehold._lower_marks();
->>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
   end case;
   is_through := coalesce(is_through, done < p_limit);
 end;

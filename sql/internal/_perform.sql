@@ -75,13 +75,9 @@ begin
         from folded
         group by folded.queue_id
       )
-<<<<<<< HEAD
       select count(*)::integer into done from folded;
-=======
-      select count(*) into done from folded;
     when 'mark' then
       done := leasehold._lower_marks();
->>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
   end case;
   is_through := coalesce(is_through, done < p_limit);
 end;

@@ -10,11 +10,7 @@ create table leasehold.upkeep (
 ) with (fillfactor = 10);
 
 insert into leasehold.upkeep (task)
-<<<<<<< HEAD
-values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look')
-=======
-values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('mark')
->>>>>>> e08cec1 (sql: let the mark pass transactions that have yet to commit their jobs)
+values ('promote'), ('reap'), ('finished'), ('dropped'), ('dedup'), ('request'), ('worker'), ('tally'), ('look'), ('mark')
 on conflict do nothing;
 
 comment on table leasehold.upkeep is
