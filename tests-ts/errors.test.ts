@@ -5,7 +5,11 @@ import { fromDriver, isPassing, namesItem } from '../client/errors.ts';
 import { LeaseholdError, SQLSTATES } from '../client/index.ts';
 
 /** Names that PL/pgSQL has for SQLSTATEs of PostgreSQL itself. */
-const NAMED = { invalid_parameter_value: '22023', serialization_failure: '40001' } as const;
+const NAMED = {
+  invalid_parameter_value: '22023',
+  serialization_failure: '40001',
+  lock_not_available: '55P03',
+} as const;
 
 const sql = join(import.meta.dirname, '..', 'sql');
 const files = (await readdir(sql, { recursive: true })).filter((file) => file.endsWith('.sql'));
@@ -27,6 +31,8 @@ test('SQLSTATES lists every state that sql/ raises, and no other', async () => {
   const states = new Set((await raised()).keys());
   // A job that keeps moving while it is cancelled: PostgreSQL's own state, to be tried again.
   expect(states.delete('40001')).toBe(true);
+  // A lease that a transaction holds: PostgreSQL's own state as well.
+  expect(states.delete('55P03')).toBe(true);
   expect([...states].sort()).toEqual(Object.values(SQLSTATES).sort());
 });
 
