@@ -1297,9 +1297,10 @@ $$;
 
 -- begin sql/internal/_note_outage.sql
 -- Notes a stretch in which leases expired while nobody looked, or before the first worker was seen again:
--- the database was away, or its clock was set. Those that look at the same time may each note it.
+-- the database was away, or its clock was set. Those that look at the same time may each note it. Answers
+-- whether any lease has expired.
 create or replace function leasehold._note_outage(p_now timestamptz)
-  returns void
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
@@ -1322,7 +1323,10 @@ begin
   if v_look.last_run_at > p_now then
     -- The clock was set back: what was noted lies in the future.
     delete from leasehold.outage as outage where outage.ended_at > p_now;
-    return;
+  end if;
+  -- As a rule there is none, and lease is read once.
+  if not exists (select from leasehold.lease as lease where lease.expires_at <= p_now) then
+    return false;
   end if;
 
   v_since := least(
@@ -1338,6 +1342,7 @@ begin
       where leasehold._lapsed_in(lease, v_since, p_now)
     )
   on conflict do nothing;
+  return true;
 end;
 $$;
 -- end sql/internal/_note_outage.sql
@@ -5433,72 +5438,72 @@ declare
   v_endings leasehold._ending[];
   v_expired bigint[];
 begin
-  perform leasehold._note_outage(v_now);
-
-  select array_agg(row(
-    verdict.held,
-    case
-      when verdict.cancelled then 'cancelled'
-      when verdict.overran then 'overran'
-      else 'expired'
-    end,
-    case when verdict.overran then 'max_runtime_exceeded' else 'lease_expired' end,
-    verdict.counted,
-    case
-      when verdict.cancelled then 'cancelled'
-      when verdict.reason is not null then 'dead'
-      else 'ready'
-    end,
-    coalesce(verdict.reason, (verdict.held).cancel_reason),
-    null
-  )::leasehold._ending)
-  into v_endings
-  from (
-    select
-      judged.held,
-      judged.cancelled,
-      judged.overran,
-      judged.counted,
+  if leasehold._note_outage(v_now) then
+    select array_agg(row(
+      verdict.held,
       case
-        when judged.cancelled then null
-        when judged.overran then
-          case when (judged.held).failures + 1 >= budget.max_failures then 'max_runtime_exceeded' end
-        when judged.counted and (judged.held).losses + 1 >= budget.max_losses then 'lease_expired'
-      end as reason
+        when verdict.cancelled then 'cancelled'
+        when verdict.overran then 'overran'
+        else 'expired'
+      end,
+      case when verdict.overran then 'max_runtime_exceeded' else 'lease_expired' end,
+      verdict.counted,
+      case
+        when verdict.cancelled then 'cancelled'
+        when verdict.reason is not null then 'dead'
+        else 'ready'
+      end,
+      coalesce(verdict.reason, (verdict.held).cancel_reason),
+      null
+    )::leasehold._ending)
+    into v_endings
     from (
       select
-        lapsed.held,
-        lapsed.cancelled,
-        lapsed.overran,
-        not lapsed.cancelled and (
-          lapsed.overran
-          or not leasehold._survived(
-            (lapsed.held).worker_id, (lapsed.held).leased_at, (lapsed.held).expires_at,
-            (lapsed.held).job_id
-          ) and (
-            not lapsed.in_company
-            -- The only suspect among them. Every other time: one that has not lapsed before may be the one
-            -- that kills, and is a suspect itself the next time but one.
-            or (lapsed.held).suspect and leasehold._lapses((lapsed.held).job_id) % 2 = 0
-          )
-        ) as counted
+        judged.held,
+        judged.cancelled,
+        judged.overran,
+        judged.counted,
+        case
+          when judged.cancelled then null
+          when judged.overran then
+            case when (judged.held).failures + 1 >= budget.max_failures then 'max_runtime_exceeded' end
+          when judged.counted and (judged.held).losses + 1 >= budget.max_losses then 'lease_expired'
+        end as reason
       from (
         select
           lapsed.held,
-          lapsed.in_company,
-          (lapsed.held).cancel_requested_at is not null as cancelled,
-          coalesce((lapsed.held).heartbeat_at >= (lapsed.held).runs_until, false) as overran
-        from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
-      ) as lapsed
-    ) as judged
-    cross join lateral leasehold._budget((judged.held).job_id) as budget
-  ) as verdict;
+          lapsed.cancelled,
+          lapsed.overran,
+          not lapsed.cancelled and (
+            lapsed.overran
+            or not leasehold._survived(
+              (lapsed.held).worker_id, (lapsed.held).leased_at, (lapsed.held).expires_at,
+              (lapsed.held).job_id
+            ) and (
+              not lapsed.in_company
+              -- The only suspect among them. Every other time: one that has not lapsed before may be the one
+              -- that kills, and is a suspect itself the next time but one.
+              or (lapsed.held).suspect and leasehold._lapses((lapsed.held).job_id) % 2 = 0
+            )
+          ) as counted
+        from (
+          select
+            lapsed.held,
+            lapsed.in_company,
+            (lapsed.held).cancel_requested_at is not null as cancelled,
+            coalesce((lapsed.held).heartbeat_at >= (lapsed.held).runs_until, false) as overran
+          from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed
+        ) as lapsed
+      ) as judged
+      cross join lateral leasehold._budget((judged.held).job_id) as budget
+    ) as verdict;
 
-  perform leasehold._end_attempts(v_endings);
-  perform leasehold._wake((held).queue_id, count(*))
-  from unnest(v_endings)
-  where destination = 'ready'
-  group by (held).queue_id;
+    perform leasehold._end_attempts(v_endings);
+    perform leasehold._wake((held).queue_id, count(*))
+    from unnest(v_endings)
+    where destination = 'ready'
+    group by (held).queue_id;
+  end if;
 
   v_expired := array(
     select ready.job_id

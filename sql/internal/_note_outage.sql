@@ -1,7 +1,8 @@
 -- Notes a stretch in which leases expired while nobody looked, or before the first worker was seen again:
--- the database was away, or its clock was set. Those that look at the same time may each note it.
+-- the database was away, or its clock was set. Those that look at the same time may each note it. Answers
+-- whether any lease has expired.
 create or replace function leasehold._note_outage(p_now timestamptz)
-  returns void
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
@@ -24,7 +25,10 @@ begin
   if v_look.last_run_at > p_now then
     -- The clock was set back: what was noted lies in the future.
     delete from leasehold.outage as outage where outage.ended_at > p_now;
-    return;
+  end if;
+  -- As a rule there is none, and lease is read once.
+  if not exists (select from leasehold.lease as lease where lease.expires_at <= p_now) then
+    return false;
   end if;
 
   v_since := least(
@@ -40,5 +44,6 @@ begin
       where leasehold._lapsed_in(lease, v_since, p_now)
     )
   on conflict do nothing;
+  return true;
 end;
 $$;
