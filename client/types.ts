@@ -257,7 +257,8 @@ export type MaintenanceTask =
   | 'dedup'
   | 'request'
   | 'worker'
-  | 'tally';
+  | 'tally'
+  | 'mark';
 
 export interface TickAnswer {
   readonly reaped: number;

@@ -196,6 +196,7 @@ describe('S22 retention keeps up', () => {
     );
     const scheduler = new Scheduler({
       connection: url,
+      maintenanceMs: 50,
       handlers: { [name]: async () => undefined },
     });
     await scheduler.start();
