@@ -5,11 +5,9 @@ import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Client, type Context, type Job, LeaseholdError, Scheduler } from '../client/index.ts';
 import { Pace } from '../client/link.ts';
 import { Listener } from '../client/listener.ts';
-import { installSql } from '../scripts/manifest.ts';
-import { createDatabase, databaseUrl, withClient } from './support/database.ts';
+import { createDatabase, withClient } from './support/database.ts';
 import { startProxy } from './support/proxy.ts';
 import { Gate, RecordedScheduler, startRecorded } from './support/recorded.ts';
-import { dropDatabase } from './support/server.ts';
 import { until } from './support/wait.ts';
 
 const url = await createDatabase();
@@ -31,10 +29,10 @@ async function proxied() {
 }
 
 /** Resolves once the lease of a job has been renewed so many times from now on; rejects once it is gone. */
-async function renewed(jobId: string, times: number, on: pg.Pool = pool): Promise<void> {
+async function renewed(jobId: string, times: number): Promise<void> {
   const seen = new Set<string>();
   await until(async () => {
-    const { rows } = await on.query<{ at: string }>(
+    const { rows } = await pool.query<{ at: string }>(
       'select heartbeat_at::text as at from leasehold.lease where job_id = $1',
       [jobId],
     );
@@ -100,18 +98,18 @@ async function untilTold(queue: string, sessions: number): Promise<void> {
   await until(async () => (await waiting(queue, 'told')) === sessions);
 }
 
-/** A database of an old encoding, with the schema. */
-async function createLatinDatabase(): Promise<string> {
-  const name = `leasehold_test_latin_${process.pid}`;
-  await withClient(url, (connection) =>
-    connection.query(`create database ${name} encoding 'LATIN1' locale 'C' template template0`),
-  );
-  onTestFinished(() => dropDatabase(url, name));
-  await withClient(databaseUrl(url, name), async (connection) =>
-    // Its comments hold characters that cannot be said here either.
-    connection.query((await installSql()).replaceAll(/[^\t\n -~]/g, '?')),
-  );
-  return databaseUrl(url, name);
+/** Has the database refuse a value of its own accord, as an extension might: a text with a butterfly. */
+async function refuseButterflies(): Promise<void> {
+  await pool.query(`
+    create function refuse_butterfly() returns trigger language plpgsql as $$
+    begin
+      raise exception 'no butterflies' using errcode = 'untranslatable_character';
+    end $$;
+    create trigger refuse_butterfly before insert or update on leasehold.checkpoint
+    for each row when (new.data::text like '%🦋%') execute function refuse_butterfly()`);
+  onTestFinished(async () => {
+    await pool.query('drop function refuse_butterfly() cascade');
+  });
 }
 
 const named = (name: string) => ({ connectionString: url, application_name: name });
@@ -745,22 +743,18 @@ describe('handlers', () => {
   });
 
   test('a checkpoint that only the database refuses costs no lease and no other checkpoint', async () => {
-    // It cannot say every character there is.
-    const latin = await createLatinDatabase();
-    const latinPool = new pg.Pool({ connectionString: latin });
-    onTestFinished(() => latinPool.end());
-    const inLatin = new Client(latinPool);
-    await inLatin.createQueue('q');
-    const neighbour = await inLatin.enqueue('q', 'neighbour');
-    const guilty = await inLatin.enqueue('q', 'guilty');
+    await refuseButterflies();
+    const queue = await createQueue();
+    const neighbour = await client.enqueue(queue, 'neighbour');
+    const guilty = await client.enqueue(queue, 'guilty');
     const gate = new Gate();
     const scheduler = await startRecorded({
-      connection: latin,
+      connection: url,
       leaseMs: 5000,
       heartbeatMs: 800,
       checkpointMs: 0,
       handlers: {
-        q: async ({ payload }, context) => {
+        [queue]: async ({ payload }, context) => {
           await context.checkpoint(payload === 'guilty' ? '🦋' : 'grün');
           await gate.pass();
           // Both at once, so that they go together.
@@ -768,13 +762,13 @@ describe('handlers', () => {
         },
       },
     });
-    await until(async () => (await inLatin.job(neighbour)).checkpoint === 'grün');
-    await renewed(neighbour, 2, latinPool);
-    await renewed(guilty, 2, latinPool);
+    await until(async () => (await client.job(neighbour)).checkpoint === 'grün');
+    await renewed(neighbour, 2);
+    await renewed(guilty, 2);
     gate.open();
     expect(await scheduler.settled(neighbour)).toMatchObject({ status: 'completed', late: false });
     expect(await scheduler.settled(guilty)).toMatchObject({ status: 'completed', late: false });
-    expect((await inLatin.job(neighbour)).checkpoint).toBe('grüner');
+    expect((await client.job(neighbour)).checkpoint).toBe('grüner');
     expect(scheduler.eventsOf('job:lost')).toEqual([]);
     expect(scheduler.eventsOf('call:failed').map(({ call }) => call)).toContain('heartbeat');
   });

@@ -5,6 +5,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { Scheduler } from '../../client/index.ts';
 import { Link } from '../../client/link.ts';
+import { TSX_THREADS } from './tsx-threads.ts';
 
 const [url = '', ...uses] = process.argv.slice(2);
 
@@ -53,6 +54,7 @@ const USES: Readonly<Record<string, () => Promise<unknown>>> = {
   'a scheduler with a thread': async () => {
     const scheduler: Scheduler = new Scheduler({
       connection: url,
+      threads: TSX_THREADS,
       handlers: { threads: { module: new URL('./thread-handlers/echo.ts', import.meta.url) } },
       onEvent: ({ type }) => {
         if (type === 'job:settled') void scheduler.stop();

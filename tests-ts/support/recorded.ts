@@ -6,13 +6,7 @@ import {
   type SchedulerOptions,
 } from '../../client/index.ts';
 
-/** How threads of vitest's process understand TypeScript, which it does in a way of its own. */
-export const TSX_THREADS = {
-  execArgv: [
-    '--import',
-    `data:text/javascript,import{register}from"${import.meta.resolve('tsx/esm/api')}";register()`,
-  ],
-} as const;
+export { TSX_THREADS } from './tsx-threads.ts';
 
 type WhenOver = (end: () => Promise<void>) => void;
 type EventType = SchedulerEvent['type'];
