@@ -8,7 +8,7 @@ import { isPassing, LeaseholdError } from './errors.ts';
 import type { OutcomeKind, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
 import { Invocations } from './invocations.ts';
-import { leaseUnparsed } from './leasing.ts';
+import { type Leased, leaseUnparsed } from './leasing.ts';
 import { Link, Pace } from './link.ts';
 import { Listener } from './listener.ts';
 import {
@@ -20,7 +20,7 @@ import {
   type Timing,
   timingOf,
 } from './options.ts';
-import type { UnparsedJob } from './rows.ts';
+import { Portion } from './portion.ts';
 import { FunctionRunner, type Runner } from './runner.ts';
 import { reference } from './running.ts';
 import { Settler } from './settler.ts';
@@ -118,8 +118,8 @@ interface Look {
 interface Leasing {
   readonly share: Share;
   readonly limit: number;
-  /** Resolves to how many jobs it brought, once they have begun. Never rejects. */
-  readonly answer: Promise<number>;
+  /** Resolves to whether there may be more jobs, once those that it brought have begun. Never rejects. */
+  readonly answer: Promise<boolean>;
 }
 
 /**
@@ -163,6 +163,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   readonly #retries = new Set<Signal>();
   /** The lease_jobs calls under way, the first one first. */
   readonly #calls: Leasing[] = [];
+  /** How many jobs one of them may ask for. */
+  readonly #portion = new Portion(MAX_LEASES);
   /** Counts them. */
   #turn = 0;
   /** When the last of them was answered. */
@@ -388,9 +390,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
       if (this.#calls.length === 0) this.#ask(1);
       const [call] = this.#calls;
       if (call !== undefined) {
-        const found = await call.answer;
-        if (found < call.limit) this.#exhausted.add(call.share);
-        else this.#exhausted.delete(call.share);
+        if (await call.answer) this.#exhausted.delete(call.share);
+        else this.#exhausted.add(call.share);
       } else if (this.#exhausted.size > 0) {
         // The others have no room: that there is some ends this.
         await this.#waitForJobs();
@@ -414,7 +415,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   /** The queues to ask for jobs, and how many: every turn another share comes first. */
   #nextLook(arrived = 0): Look | undefined {
     const onTheirWay = this.#calls.reduce((sum, { limit }) => sum + limit, arrived);
-    const wanted = Math.min(this.#invocations.wanted(onTheirWay), MAX_LEASES);
+    const wanted = Math.min(this.#invocations.wanted(onTheirWay), this.#portion.size);
     if (wanted <= 0) return undefined;
     for (const share of this.#shares) {
       if (this.#exhausted.has(share)) continue;
@@ -487,7 +488,16 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     const request = { queues, workerId: this.workerId, limit, leaseMs, requestId: randomUUID() };
     const answered = this.#untilAnswered('lease', async () => {
       const sentAt = now();
-      return { sentAt, jobs: await leaseUnparsed(this.#workLink, request) };
+      // An answer that was too large to come in time is asked for in part: the database releases the rest.
+      request.limit = Math.min(request.limit, this.#portion.size);
+      try {
+        const leased = await leaseUnparsed(this.#workLink, request);
+        this.#portion.answered();
+        return { sentAt, ...leased };
+      } catch (error) {
+        this.#portion.failed(error, request.limit);
+        throw error;
+      }
     });
     share.asks(limit);
     if (this.#shares.length > 1) {
@@ -498,21 +508,21 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
       limit,
       answer: answered.then((answer) => {
         this.#calls.splice(this.#calls.indexOf(call), 1);
-        if (answer !== undefined) this.#begin(answer.jobs, answer.sentAt, limit);
+        if (answer !== undefined) this.#begin(answer, answer.sentAt);
         share.answered(limit);
-        return answer?.jobs.length ?? 0;
+        return answer?.mayBeMore ?? false;
       }),
     };
     return call;
   }
 
-  #begin(jobs: readonly UnparsedJob[], sentAt: Instant, limit: number): void {
+  #begin({ jobs, mayBeMore }: Leased, sentAt: Instant): void {
     // A call that is sent behind another one waits for that.
     const at = performance.now();
     this.#invocations.tempo.leaseTook(at - Math.max(sentAt.mono, this.#answeredAt));
     this.#answeredAt = at;
     // The database looks for the next ones while these begin, unless it has found all there are.
-    if (jobs.length === limit) this.#ask(MAX_CALLS, jobs.length);
+    if (mayBeMore) this.#ask(MAX_CALLS, jobs.length);
     for (const job of jobs) this.#invocations.take(job, sentAt);
     // Of those that the scheduler names, none is shorter than another.
     if (jobs.length > 0 && this.#timing.leaseMs === undefined) this.#heart.leased();

@@ -85,6 +85,7 @@ create table leasehold.job (
   queue_id integer not null,
   priority smallint not null,
   generation integer not null default 1,
+  bytes integer,
   max_failures integer,
   max_losses integer,
   max_runtime interval,
@@ -101,6 +102,8 @@ No foreign key leads to queue: a hot parent row would gather every writer's lock
 
 comment on column leasehold.job.priority is '0 is first, 9 is last';
 comment on column leasehold.job.generation is 'how often the job began anew: 1, and one more with every redrive';
+comment on column leasehold.job.bytes is
+  'size of payload and headers as text, by which lease_jobs bounds its answer; null: under 256';
 comment on column leasehold.job.max_failures is 'null: the queue''s';
 comment on column leasehold.job.max_losses is 'null: the queue''s';
 comment on column leasehold.job.max_runtime is 'null: the queue''s';
@@ -1447,41 +1450,67 @@ $$;
 -- end sql/internal/_await_replication.sql
 
 -- begin sql/internal/_leases_of_request.sql
--- The leases that an earlier lease_jobs call made and that are still current, in the order of the line.
+-- The leases that an earlier lease_jobs call made and that are still current, in the order of the line. If fewer are
+-- asked for now, an answer with all of them did not get through: those that are left out are released.
 create or replace function leasehold._leases_of_request(
   p_queues text[],
   p_worker_id uuid,
-  p_request_id uuid
+  p_request_id uuid,
+  p_limit integer
 )
   returns setof leasehold.leased_job
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
   -- lease_jobs switches these otherwise, and all of job would be read.
   set enable_nestloop = on
   set enable_hashjoin = off
 as $$
+declare
+  v_kept bigint[];
+  v_excess bigint[];
+  v_tokens uuid[];
+begin
   -- Even this answer waits for replication.
-  select leasehold._await_replication();
+  perform leasehold._await_replication();
 
   -- A scan of lease: this happens after a lost answer only, and an index would cost every lease.
-  with mine as materialized (
-    select lease.*
+  select
+    array_agg(mine.job_id) filter (where mine.nth <= p_limit),
+    array_agg(mine.job_id) filter (where mine.nth > p_limit),
+    array_agg(mine.token) filter (where mine.nth > p_limit)
+  into v_kept, v_excess, v_tokens
+  from (
+    select
+      lease.job_id, lease.token,
+      row_number() over (
+        order by array_position(p_queues, queue.name), lease.priority, lease.job_id
+      ) as nth
     from leasehold.lease as lease
+    join leasehold.queue as queue on queue.queue_id = lease.queue_id
     where lease.request_id = p_request_id
       and lease.worker_id = p_worker_id
-  )
+  ) as mine;
+
+  if v_excess is not null then
+    perform leasehold.release_many(v_excess, v_tokens);
+  end if;
+
+  return query
   select
     lease.job_id, queue.name, lease.priority, job.payload, job.headers,
     lease.token, lease.fence, lease.attempt, lease.failures, lease.losses,
     lease.releases, checkpoint.data, lease.duration, lease.expires_at - leasehold._now(),
     lease.runs_until - lease.leased_at, job.enqueued_at, lease.expires_at
-  from mine as lease
+  from leasehold.lease as lease
   join leasehold.job as job on job.job_id = lease.job_id
   join leasehold.queue as queue on queue.queue_id = lease.queue_id
   left join leasehold.checkpoint as checkpoint on checkpoint.job_id = lease.job_id
-  where job.job_id = any (array(select mine.job_id from mine))
-  order by array_position(p_queues, queue.name), lease.priority, lease.job_id
+  where lease.job_id = any (v_kept)
+    and lease.request_id = p_request_id
+    and job.job_id = any (v_kept)
+  order by array_position(p_queues, queue.name), lease.priority, lease.job_id;
+end;
 $$;
 -- end sql/internal/_leases_of_request.sql
 
@@ -2384,12 +2413,16 @@ begin
     where v_job_ids[ordinality] = v_fresh_ids[ordinality]
   ), written as (
     insert into leasehold.job (
-      job_id, enqueued_at, queue_id, priority, max_failures, max_losses, max_runtime,
+      job_id, enqueued_at, queue_id, priority, bytes, max_failures, max_losses, max_runtime,
       payload, headers, dedup_key
     )
     overriding system value
     select
-      item.job_id, v_now, v_queue.queue_id, item.priority, item.max_failures, item.max_losses,
+      item.job_id, v_now, v_queue.queue_id, item.priority,
+      case when v_bytes >= 128 then
+        octet_length(item.payload::text) + coalesce(octet_length(item.headers::text), 0)
+      end,
+      item.max_failures, item.max_losses,
       leasehold._hours(item.max_runtime), item.payload, item.headers, item.dedup_key
     from item
   ), later as (
@@ -2433,13 +2466,14 @@ as $$
 declare
   v_queue leasehold.queue;
   v_now timestamptz;
+  v_bytes integer;
   v_job_ids bigint[];
   v_line bigint;
 begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
-  perform leasehold._require_size(v_queue, max(octet_length(payload::text)))
-  from unnest(p_payloads) as payload;
+  select max(octet_length(payload::text)) into v_bytes from unnest(p_payloads) as payload;
+  perform leasehold._require_size(v_queue, v_bytes);
 
   v_now := leasehold._now();
   v_job_ids := array(
@@ -2451,9 +2485,11 @@ begin
     select job_id, payload
     from unnest(v_job_ids, p_payloads) as item (job_id, payload)
   ), written as (
-    insert into leasehold.job (job_id, enqueued_at, queue_id, priority, payload)
+    insert into leasehold.job (job_id, enqueued_at, queue_id, priority, bytes, payload)
     overriding system value
-    select item.job_id, v_now, v_queue.queue_id, 5, item.payload
+    select
+      item.job_id, v_now, v_queue.queue_id, 5,
+      case when v_bytes >= 256 then octet_length(item.payload::text) end, item.payload
     from item
   )
   insert into leasehold.ready (
@@ -3566,6 +3602,7 @@ declare
   v_queue_id integer;
   v_time_to_live interval;
   v_max_bytes integer;
+  v_bytes integer;
   v_slots bigint;
   v_now timestamptz;
   v_block bigint;
@@ -3592,15 +3629,16 @@ begin
       into v_queue_id, v_time_to_live, v_max_bytes, v_slots
       from leasehold._queue(p_queue) as queue;
     end if;
-    if octet_length(p_payload::text) > v_max_bytes then
-      perform leasehold._require_size(leasehold._queue(p_queue), octet_length(p_payload::text));
+    v_bytes := octet_length(p_payload::text);
+    if v_bytes > v_max_bytes then
+      perform leasehold._require_size(leasehold._queue(p_queue), v_bytes);
     end if;
 
     v_now := leasehold._now();
     v_block := leasehold._block(leasehold._last_id() + 1);
     v_claimed := leasehold._claim_block(v_block);
-    insert into leasehold.job (enqueued_at, queue_id, priority, payload)
-    values (v_now, v_queue_id, p_priority, p_payload)
+    insert into leasehold.job (enqueued_at, queue_id, priority, bytes, payload)
+    values (v_now, v_queue_id, p_priority, case when v_bytes >= 256 then v_bytes end, p_payload)
     returning job_id into v_job_id;
 
     insert into leasehold.ready (
@@ -4053,6 +4091,8 @@ declare
   v_suspects boolean;
   v_suspect bigint;
   v_left integer := p_limit;
+  -- What the jobs of one queue may weigh; half of it for each queue after one that has given some.
+  v_bytes integer := 4194304;
   v_leased integer;
 begin
   perform leasehold._require_read_committed();
@@ -4131,68 +4171,96 @@ begin
 
     loop
       return query
-      with gone as (
+      with place as materialized (
+        -- Priority by priority: what lies below the mark is older than what lies above.
+        select place.*
+        from unnest(v_line) with ordinality as line (job_id, nth)
+        cross join lateral (
+          select below.*
+          from (
+            select
+              ready.ctid as row_address, ready.job_id, ready.priority,
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+            from leasehold.ready as ready
+            where ready.returned
+              and ready.queue_id = v_queue.queue_id
+              and ready.priority = v_priorities[line.nth]
+              and ready.job_id < line.job_id
+              and v_ends[line.nth] = c_endless
+              and (ready.live_until is null or ready.live_until > v_now)
+              and (
+                not ready.suspect and (v_thorough or ready.xmax = '0')
+                or ready.job_id = v_suspect
+              )
+            order by ready.job_id
+            limit v_left
+            for update skip locked
+          ) as below
+          union all
+          select above.*
+          from (
+            select
+              ready.ctid as row_address, ready.job_id, ready.priority,
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+            from leasehold.ready as ready
+            where ready.queue_id = v_queue.queue_id
+              and ready.priority = v_priorities[line.nth]
+              and ready.job_id >= line.job_id
+              and ready.job_id < v_ends[line.nth]
+              and (v_ends[line.nth] = c_endless or not ready.returned)
+              and (ready.live_until is null or ready.live_until > v_now)
+              and (
+                not ready.suspect and (v_thorough or ready.xmax = '0')
+                or ready.job_id = v_suspect
+              )
+            order by ready.job_id
+            limit v_left
+            for update skip locked
+          ) as above
+        ) as place
+        limit v_left
+      ), granted as materialized (
+        select
+          place.*,
+          v_epoch << 32 | place.attempt as fence,
+          encode(substr(sha256(v_seed || int8send(place.job_id)), 1, 16), 'hex')::uuid as token,
+          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+          job.enqueued_at, job.payload, job.headers,
+          coalesce(job.bytes, 256) as bytes,
+          case when place.attempt > 1 then (
+            select checkpoint.data
+            from leasehold.checkpoint as checkpoint
+            where checkpoint.job_id = place.job_id
+          ) end as checkpoint
+        from place
+        -- One walk of the key for all of them, whatever the statistics say.
+        join leasehold.job as job on job.job_id = place.job_id
+        where job.job_id = any (array(select place.job_id from place))
+      ), excess as materialized (
+        -- The end of the line, if all of it weighs too much; of a call that has leased none yet, not the first.
+        select array_agg(heavy.job_id) as job_ids
+        from (
+          select
+            granted.job_id,
+            sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0)) over line as bytes,
+            row_number() over line as nth
+          from granted
+          where v_bytes < (
+            select sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0))
+            from granted
+          )
+          window line as (order by granted.priority, granted.job_id)
+        ) as heavy
+        where heavy.bytes > v_bytes
+          and (heavy.nth > 1 or v_left < p_limit)
+      ), gone as (
         -- Rows of ready are never updated, so the address that was locked is the row.
         delete from leasehold.ready as ready
         where ready.ctid = any (array(
-          -- Priority by priority: what lies below the mark is older than what lies above.
-          select place.row_address
-          from unnest(v_line) with ordinality as line (job_id, nth)
-          cross join lateral (
-            select below.row_address
-            from (
-              select ready.ctid as row_address
-              from leasehold.ready as ready
-              where ready.returned
-                and ready.queue_id = v_queue.queue_id
-                and ready.priority = v_priorities[line.nth]
-                and ready.job_id < line.job_id
-                and v_ends[line.nth] = c_endless
-                and (ready.live_until is null or ready.live_until > v_now)
-                and (
-                  not ready.suspect and (v_thorough or ready.xmax = '0')
-                  or ready.job_id = v_suspect
-                )
-              order by ready.job_id
-              limit v_left
-              for update skip locked
-            ) as below
-            union all
-            select above.row_address
-            from (
-              select ready.ctid as row_address
-              from leasehold.ready as ready
-              where ready.queue_id = v_queue.queue_id
-                and ready.priority = v_priorities[line.nth]
-                and ready.job_id >= line.job_id
-                and ready.job_id < v_ends[line.nth]
-                and (v_ends[line.nth] = c_endless or not ready.returned)
-                and (ready.live_until is null or ready.live_until > v_now)
-                and (
-                  not ready.suspect and (v_thorough or ready.xmax = '0')
-                  or ready.job_id = v_suspect
-                )
-              order by ready.job_id
-              limit v_left
-              for update skip locked
-            ) as above
-          ) as place
-          limit v_left
+          select granted.row_address
+          from granted
+          where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
         ))
-        returning
-          ready.job_id, ready.priority, ready.attempt + 1 as attempt,
-          ready.failures, ready.losses, ready.releases, ready.suspect
-      ), granted as materialized (
-        select
-          gone.*,
-          v_epoch << 32 | gone.attempt as fence,
-          encode(substr(sha256(v_seed || int8send(gone.job_id)), 1, 16), 'hex')::uuid as token,
-          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
-          job.enqueued_at, job.payload, job.headers
-        from gone
-        -- One walk of the key for all of them, whatever the statistics say.
-        join leasehold.job as job on job.job_id = gone.job_id
-        where job.job_id = any (array(select gone.job_id from gone))
       ), leased as (
         insert into leasehold.lease (
           job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, token, worker_id,
@@ -4204,22 +4272,23 @@ begin
           p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
           granted.releases, granted.failures, granted.losses, granted.priority, granted.suspect
         from granted
+        where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
       )
       select
         granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
         granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
         granted.releases,
-        case when granted.attempt > 1 then (
-          select checkpoint.data
-          from leasehold.checkpoint as checkpoint
-          where checkpoint.job_id = granted.job_id
-        ) end,
+        granted.checkpoint,
         v_duration, v_duration, granted.max_runtime, granted.enqueued_at, v_now + v_duration
       from granted
+      where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
       order by granted.priority, granted.job_id;
 
       get diagnostics v_leased = row_count;
       v_left := v_left - v_leased;
+      if v_leased > 0 then
+        v_bytes := v_bytes / 2;
+      end if;
       exit when v_thorough or v_leased > 0;
       v_thorough := true;
     end loop;
@@ -4228,7 +4297,8 @@ begin
   if not v_remembered and exists (
     select from leasehold.request as request where request.request_id = p_request_id
   ) then
-    return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
+    return query
+    select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id, p_limit);
   end if;
 end;
 $$;
@@ -4241,11 +4311,13 @@ p_queues      queues to take from, the first before the second; within one by pr
 p_worker_id   the process that asks, a new uuid at every boot
 p_limit       most jobs to lease, 1 to 10000
 p_lease       length of the leases, 1 second to 1 day; null: each queue's default
-p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases
+p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases;
+              with a smaller limit the first of them, and the others are released
 
 Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
 limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
-this call, also where it was rolled back. None is returned only where none can be had.
+this call, also where it was rolled back. Payloads, headers and checkpoints of a call weigh 8 MiB at most as text, unless
+it is of one job. None is returned only where none can be had.
 Of jobs that have lapsed twice or more, which may be what kills their workers, a worker holds one at a time.
 Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;

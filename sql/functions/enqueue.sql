@@ -21,6 +21,7 @@ declare
   v_queue_id integer;
   v_time_to_live interval;
   v_max_bytes integer;
+  v_bytes integer;
   v_slots bigint;
   v_now timestamptz;
   v_block bigint;
@@ -47,15 +48,16 @@ begin
       into v_queue_id, v_time_to_live, v_max_bytes, v_slots
       from leasehold._queue(p_queue) as queue;
     end if;
-    if octet_length(p_payload::text) > v_max_bytes then
-      perform leasehold._require_size(leasehold._queue(p_queue), octet_length(p_payload::text));
+    v_bytes := octet_length(p_payload::text);
+    if v_bytes > v_max_bytes then
+      perform leasehold._require_size(leasehold._queue(p_queue), v_bytes);
     end if;
 
     v_now := leasehold._now();
     v_block := leasehold._block(leasehold._last_id() + 1);
     v_claimed := leasehold._claim_block(v_block);
-    insert into leasehold.job (enqueued_at, queue_id, priority, payload)
-    values (v_now, v_queue_id, p_priority, p_payload)
+    insert into leasehold.job (enqueued_at, queue_id, priority, bytes, payload)
+    values (v_now, v_queue_id, p_priority, case when v_bytes >= 256 then v_bytes end, p_payload)
     returning job_id into v_job_id;
 
     insert into leasehold.ready (

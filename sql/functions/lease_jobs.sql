@@ -36,6 +36,8 @@ declare
   v_suspects boolean;
   v_suspect bigint;
   v_left integer := p_limit;
+  -- What the jobs of one queue may weigh; half of it for each queue after one that has given some.
+  v_bytes integer := 4194304;
   v_leased integer;
 begin
   perform leasehold._require_read_committed();
@@ -114,68 +116,96 @@ begin
 
     loop
       return query
-      with gone as (
+      with place as materialized (
+        -- Priority by priority: what lies below the mark is older than what lies above.
+        select place.*
+        from unnest(v_line) with ordinality as line (job_id, nth)
+        cross join lateral (
+          select below.*
+          from (
+            select
+              ready.ctid as row_address, ready.job_id, ready.priority,
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+            from leasehold.ready as ready
+            where ready.returned
+              and ready.queue_id = v_queue.queue_id
+              and ready.priority = v_priorities[line.nth]
+              and ready.job_id < line.job_id
+              and v_ends[line.nth] = c_endless
+              and (ready.live_until is null or ready.live_until > v_now)
+              and (
+                not ready.suspect and (v_thorough or ready.xmax = '0')
+                or ready.job_id = v_suspect
+              )
+            order by ready.job_id
+            limit v_left
+            for update skip locked
+          ) as below
+          union all
+          select above.*
+          from (
+            select
+              ready.ctid as row_address, ready.job_id, ready.priority,
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+            from leasehold.ready as ready
+            where ready.queue_id = v_queue.queue_id
+              and ready.priority = v_priorities[line.nth]
+              and ready.job_id >= line.job_id
+              and ready.job_id < v_ends[line.nth]
+              and (v_ends[line.nth] = c_endless or not ready.returned)
+              and (ready.live_until is null or ready.live_until > v_now)
+              and (
+                not ready.suspect and (v_thorough or ready.xmax = '0')
+                or ready.job_id = v_suspect
+              )
+            order by ready.job_id
+            limit v_left
+            for update skip locked
+          ) as above
+        ) as place
+        limit v_left
+      ), granted as materialized (
+        select
+          place.*,
+          v_epoch << 32 | place.attempt as fence,
+          encode(substr(sha256(v_seed || int8send(place.job_id)), 1, 16), 'hex')::uuid as token,
+          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+          job.enqueued_at, job.payload, job.headers,
+          coalesce(job.bytes, 256) as bytes,
+          case when place.attempt > 1 then (
+            select checkpoint.data
+            from leasehold.checkpoint as checkpoint
+            where checkpoint.job_id = place.job_id
+          ) end as checkpoint
+        from place
+        -- One walk of the key for all of them, whatever the statistics say.
+        join leasehold.job as job on job.job_id = place.job_id
+        where job.job_id = any (array(select place.job_id from place))
+      ), excess as materialized (
+        -- The end of the line, if all of it weighs too much; of a call that has leased none yet, not the first.
+        select array_agg(heavy.job_id) as job_ids
+        from (
+          select
+            granted.job_id,
+            sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0)) over line as bytes,
+            row_number() over line as nth
+          from granted
+          where v_bytes < (
+            select sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0))
+            from granted
+          )
+          window line as (order by granted.priority, granted.job_id)
+        ) as heavy
+        where heavy.bytes > v_bytes
+          and (heavy.nth > 1 or v_left < p_limit)
+      ), gone as (
         -- Rows of ready are never updated, so the address that was locked is the row.
         delete from leasehold.ready as ready
         where ready.ctid = any (array(
-          -- Priority by priority: what lies below the mark is older than what lies above.
-          select place.row_address
-          from unnest(v_line) with ordinality as line (job_id, nth)
-          cross join lateral (
-            select below.row_address
-            from (
-              select ready.ctid as row_address
-              from leasehold.ready as ready
-              where ready.returned
-                and ready.queue_id = v_queue.queue_id
-                and ready.priority = v_priorities[line.nth]
-                and ready.job_id < line.job_id
-                and v_ends[line.nth] = c_endless
-                and (ready.live_until is null or ready.live_until > v_now)
-                and (
-                  not ready.suspect and (v_thorough or ready.xmax = '0')
-                  or ready.job_id = v_suspect
-                )
-              order by ready.job_id
-              limit v_left
-              for update skip locked
-            ) as below
-            union all
-            select above.row_address
-            from (
-              select ready.ctid as row_address
-              from leasehold.ready as ready
-              where ready.queue_id = v_queue.queue_id
-                and ready.priority = v_priorities[line.nth]
-                and ready.job_id >= line.job_id
-                and ready.job_id < v_ends[line.nth]
-                and (v_ends[line.nth] = c_endless or not ready.returned)
-                and (ready.live_until is null or ready.live_until > v_now)
-                and (
-                  not ready.suspect and (v_thorough or ready.xmax = '0')
-                  or ready.job_id = v_suspect
-                )
-              order by ready.job_id
-              limit v_left
-              for update skip locked
-            ) as above
-          ) as place
-          limit v_left
+          select granted.row_address
+          from granted
+          where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
         ))
-        returning
-          ready.job_id, ready.priority, ready.attempt + 1 as attempt,
-          ready.failures, ready.losses, ready.releases, ready.suspect
-      ), granted as materialized (
-        select
-          gone.*,
-          v_epoch << 32 | gone.attempt as fence,
-          encode(substr(sha256(v_seed || int8send(gone.job_id)), 1, 16), 'hex')::uuid as token,
-          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
-          job.enqueued_at, job.payload, job.headers
-        from gone
-        -- One walk of the key for all of them, whatever the statistics say.
-        join leasehold.job as job on job.job_id = gone.job_id
-        where job.job_id = any (array(select gone.job_id from gone))
       ), leased as (
         insert into leasehold.lease (
           job_id, fence, leased_at, heartbeat_at, expires_at, runs_until, token, worker_id,
@@ -187,22 +217,23 @@ begin
           p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
           granted.releases, granted.failures, granted.losses, granted.priority, granted.suspect
         from granted
+        where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
       )
       select
         granted.job_id, v_queue.name, granted.priority, granted.payload, granted.headers,
         granted.token, granted.fence, granted.attempt, granted.failures, granted.losses,
         granted.releases,
-        case when granted.attempt > 1 then (
-          select checkpoint.data
-          from leasehold.checkpoint as checkpoint
-          where checkpoint.job_id = granted.job_id
-        ) end,
+        granted.checkpoint,
         v_duration, v_duration, granted.max_runtime, granted.enqueued_at, v_now + v_duration
       from granted
+      where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
       order by granted.priority, granted.job_id;
 
       get diagnostics v_leased = row_count;
       v_left := v_left - v_leased;
+      if v_leased > 0 then
+        v_bytes := v_bytes / 2;
+      end if;
       exit when v_thorough or v_leased > 0;
       v_thorough := true;
     end loop;
@@ -211,7 +242,8 @@ begin
   if not v_remembered and exists (
     select from leasehold.request as request where request.request_id = p_request_id
   ) then
-    return query select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id);
+    return query
+    select * from leasehold._leases_of_request(p_queues, p_worker_id, p_request_id, p_limit);
   end if;
 end;
 $$;
@@ -224,11 +256,13 @@ p_queues      queues to take from, the first before the second; within one by pr
 p_worker_id   the process that asks, a new uuid at every boot
 p_limit       most jobs to lease, 1 to 10000
 p_lease       length of the leases, 1 second to 1 day; null: each queue's default
-p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases
+p_request_id  a new uuid for each call: repeating a call whose answer was lost returns the same leases;
+              with a smaller limit the first of them, and the others are released
 
 Returns the jobs in the order of the line. Each has its token, to be shown by every later call. Fewer than the
 limit need not be all there are: of fifty or more, jobs that another transaction has touched may be passed over for
-this call, also where it was rolled back. None is returned only where none can be had.
+this call, also where it was rolled back. Payloads, headers and checkpoints of a call weigh 8 MiB at most as text, unless
+it is of one job. None is returned only where none can be had.
 Of jobs that have lapsed twice or more, which may be what kills their workers, a worker holds one at a time.
 Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
 Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;

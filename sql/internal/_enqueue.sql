@@ -80,12 +80,16 @@ begin
     where v_job_ids[ordinality] = v_fresh_ids[ordinality]
   ), written as (
     insert into leasehold.job (
-      job_id, enqueued_at, queue_id, priority, max_failures, max_losses, max_runtime,
+      job_id, enqueued_at, queue_id, priority, bytes, max_failures, max_losses, max_runtime,
       payload, headers, dedup_key
     )
     overriding system value
     select
-      item.job_id, v_now, v_queue.queue_id, item.priority, item.max_failures, item.max_losses,
+      item.job_id, v_now, v_queue.queue_id, item.priority,
+      case when v_bytes >= 128 then
+        octet_length(item.payload::text) + coalesce(octet_length(item.headers::text), 0)
+      end,
+      item.max_failures, item.max_losses,
       leasehold._hours(item.max_runtime), item.payload, item.headers, item.dedup_key
     from item
   ), later as (

@@ -12,13 +12,14 @@ as $$
 declare
   v_queue leasehold.queue;
   v_now timestamptz;
+  v_bytes integer;
   v_job_ids bigint[];
   v_line bigint;
 begin
   perform leasehold._require_writable();
   v_queue := leasehold._queue(p_queue);
-  perform leasehold._require_size(v_queue, max(octet_length(payload::text)))
-  from unnest(p_payloads) as payload;
+  select max(octet_length(payload::text)) into v_bytes from unnest(p_payloads) as payload;
+  perform leasehold._require_size(v_queue, v_bytes);
 
   v_now := leasehold._now();
   v_job_ids := array(
@@ -30,9 +31,11 @@ begin
     select job_id, payload
     from unnest(v_job_ids, p_payloads) as item (job_id, payload)
   ), written as (
-    insert into leasehold.job (job_id, enqueued_at, queue_id, priority, payload)
+    insert into leasehold.job (job_id, enqueued_at, queue_id, priority, bytes, payload)
     overriding system value
-    select item.job_id, v_now, v_queue.queue_id, 5, item.payload
+    select
+      item.job_id, v_now, v_queue.queue_id, 5,
+      case when v_bytes >= 256 then octet_length(item.payload::text) end, item.payload
     from item
   )
   insert into leasehold.ready (

@@ -4,6 +4,7 @@ create table leasehold.job (
   queue_id integer not null,
   priority smallint not null,
   generation integer not null default 1,
+  bytes integer,
   max_failures integer,
   max_losses integer,
   max_runtime interval,
@@ -20,6 +21,8 @@ No foreign key leads to queue: a hot parent row would gather every writer's lock
 
 comment on column leasehold.job.priority is '0 is first, 9 is last';
 comment on column leasehold.job.generation is 'how often the job began anew: 1, and one more with every redrive';
+comment on column leasehold.job.bytes is
+  'size of payload and headers as text, by which lease_jobs bounds its answer; null: under 256';
 comment on column leasehold.job.max_failures is 'null: the queue''s';
 comment on column leasehold.job.max_losses is 'null: the queue''s';
 comment on column leasehold.job.max_runtime is 'null: the queue''s';

@@ -483,3 +483,169 @@ describe('S10 a flood of checkpoints', () => {
     void scheduler.stop({ graceMs: 0 });
   });
 });
+
+describe('S09 batches are bounded by bytes', () => {
+  const KIB = 1024;
+  const lease = (queues: readonly string[], limit: number, requestId: string | null = null) =>
+    two.rows(
+      `select job_id, queue, token, attempt from leasehold.lease_jobs(
+         $1, '00000000-0000-4000-8000-000000000009', $2, null, $3)`,
+      [queues, limit, requestId],
+    );
+  /** Jobs whose payload is a text of so many kibibytes. */
+  const fill = async (count: number, kib: number, settings = {}): Promise<string> => {
+    const queue = await createQueue(settings);
+    await pool.query(
+      `select leasehold.enqueue_many($1, jsonb_agg(
+         jsonb_build_object('payload', repeat('x', $3::integer))))
+       from generate_series(1, $2::integer)`,
+      [queue, count, kib * KIB],
+    );
+    return queue;
+  };
+
+  test('S09 lease_jobs stops before the jobs of a call weigh too much, in the order of the line', async () => {
+    const queue = await fill(12, 900);
+    const found: string[] = [];
+    while (found.length < 12) {
+      const jobs = await lease([queue], 12);
+      expect(jobs).toHaveLength(4);
+      found.push(...jobs.map(({ job_id }) => job_id ?? ''));
+    }
+    expect(found).toEqual(found.toSorted((one, other) => Number(one) - Number(other)));
+    expect(await lease([queue], 12)).toEqual([]);
+    expect(await client.queueStats(queue)).toMatchObject([{ ready: 0, leased: 12 }]);
+  });
+
+  test('S09 lease_jobs gives one job, however much it weighs, and small ones up to the limit', async () => {
+    const great = await fill(2, 9 * KIB, { maxPayloadBytes: 10 * KIB * KIB });
+    expect(await lease([great], 10)).toHaveLength(1);
+    const small = await fill(1000, 1);
+    expect(await lease([small], 1000)).toHaveLength(1000);
+  });
+
+  test('S09 lease_jobs bounds what the jobs of all queues of a call weigh', async () => {
+    const queues = await Promise.all(Array.from({ length: 6 }, () => fill(4, 900)));
+    const jobs = await lease(queues, 100);
+    expect(jobs.length * 900 * KIB).toBeLessThan(8 * KIB * KIB);
+    expect(new Set(jobs.map(({ queue }) => queue)).size).toBeGreaterThan(1);
+  });
+
+  test('S09 headers and checkpoints weigh too', async () => {
+    const queue = await createQueue();
+    const headers = { note: 'x'.repeat(600 * KIB) };
+    for (let job = 0; job < 5; job++)
+      await client.enqueue(queue, 'y'.repeat(600 * KIB), { headers });
+    const [first, ...others] = await lease([queue], 3);
+    expect(others).toHaveLength(2);
+    await client.heartbeat(first?.job_id ?? '', first?.token ?? '', {
+      checkpoint: 'z'.repeat(1000 * KIB),
+    });
+    for (const { job_id, token } of [first, ...others] as Record<string, string>[]) {
+      await client.release(job_id ?? '', token ?? '');
+    }
+    expect(await lease([queue], 3)).toHaveLength(2);
+  });
+
+  test('S09 a call that is repeated for fewer jobs hands the others back, and leaks none', async () => {
+    const queue = await fill(5, 1);
+    const requestId = '00000000-0000-4000-8000-0000000009a1';
+    const all = await lease([queue], 4, requestId);
+    expect(await lease([queue], 4, requestId)).toEqual(all);
+    expect(await lease([queue], 2, requestId)).toEqual(all.slice(0, 2));
+    expect(await lease([queue], 4, requestId)).toEqual(all.slice(0, 2));
+    expect(await client.queueStats(queue)).toMatchObject([{ ready: 3, leased: 2 }]);
+    // Handed back free of charge, and in its place in line.
+    expect(await lease([queue], 1)).toMatchObject([{ job_id: all[2]?.job_id, attempt: '2' }]);
+    expect(await client.job(all[2]?.job_id ?? '')).toMatchObject({ losses: 0, releases: 1 });
+  });
+
+  test('S09 jobs start over a slow link, though all that were asked for would not come in time', async () => {
+    const queue = await fill(12, 60);
+    const proxy = await proxied();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 12,
+      callTimeoutMs: 1000,
+      onEvent: ({ type }) => {
+        if (type === 'worker:started') proxy.bytesPerSecond = 300 * KIB;
+      },
+      handlers: { [queue]: () => undefined },
+    });
+    await until(() => scheduler.eventsOf('job:settled').length >= 12);
+    const stats = await client.queueStats(queue);
+    expect(stats).toMatchObject([{ ready: 0, leased: 0, dead: 0, completed: 12 }]);
+  });
+
+  test('S09 results arrive over a slow link, though all of them would not in time', async () => {
+    const queue = await fill(12, 1);
+    const proxy = await proxied();
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 12,
+      callTimeoutMs: 1000,
+      handlers: {
+        [queue]: async () => {
+          await gate.pass();
+          return 'y'.repeat(60 * KIB);
+        },
+      },
+    });
+    await until(() => gate.reached === 12);
+    proxy.bytesPerSecond = 300 * KIB;
+    gate.open();
+    await until(() => scheduler.eventsOf('job:settled').length >= 12);
+    expect(await client.queueStats(queue)).toMatchObject([{ leased: 0, completed: 12 }]);
+    expect(scheduler.eventsOf('outcome:refused')).toEqual([]);
+  });
+
+  test('S09 checkpoints over a slow link cost no lease, neither theirs nor that of a bystander', async () => {
+    const queue = await fill(4, 1);
+    const bystander = await client.enqueue(queue, 'bystander', { priority: 0 });
+    const proxy = await proxied();
+    const gate = new Gate();
+    const saved = new Set<string>();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 5,
+      leaseMs: 6000,
+      heartbeatMs: 1500,
+      handlers: {
+        [queue]: async ({ id }, { checkpoint }) => {
+          await gate.pass();
+          if (id === bystander) return until(() => saved.size === 4);
+          await checkpoint('z'.repeat(60 * KIB), { flush: true });
+          saved.add(id);
+        },
+      },
+    });
+    await until(() => gate.reached === 5);
+    // All of them take longer than a renewal may, each one does not.
+    proxy.bytesPerSecond = 150 * KIB;
+    gate.open();
+    await until(() => scheduler.eventsOf('job:settled').length >= 5);
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
+    expect(await client.queueStats(queue)).toMatchObject([{ leased: 0, completed: 5 }]);
+  });
+
+  test('S09 results that end at once go in calls that are not too large, with every quote counted twice', async () => {
+    const queue = await fill(12, 1);
+    const proxy = await proxied();
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 12,
+      handlers: {
+        [queue]: async () => {
+          await gate.pass();
+          return '"'.repeat(250 * KIB);
+        },
+      },
+    });
+    await until(() => gate.reached === 12);
+    gate.open();
+    await until(() => scheduler.eventsOf('job:settled').length >= 12);
+    expect(proxy.seen('complete_many(').length).toBeGreaterThanOrEqual(3);
+  });
+});

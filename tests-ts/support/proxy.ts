@@ -83,6 +83,8 @@ export class DatabaseProxy {
   droppedNotifications = 0;
   /** How long a new connection waits for the first word of the server. */
   connectDelayMs = 0;
+  /** What each connection lets pass in a second, in either direction. */
+  bytesPerSecond = Infinity;
   /** How long the first answer on a new connection takes, as on a server that has yet to warm up. */
   coldDelayMs = 0;
 
@@ -189,6 +191,7 @@ export class DatabaseProxy {
       allowHalfOpen: true,
     });
     const connection = new ProxiedConnection(client, server, {
+      msFor: (bytes) => (1000 * bytes) / this.bytesPerSecond,
       begin: (statement, first) => {
         this.statements.push(statement);
         if (first && this.coldDelayMs > 0) connection.delay(this.coldDelayMs);
@@ -237,6 +240,8 @@ class Planted implements PlantedFault {
 }
 
 interface Watcher {
+  /** How long a message of this size takes on its way. */
+  msFor(bytes: number): number;
   /** A statement begins; answers the fault that is to strike it. */
   begin(statement: Statement, first: boolean): Planted | undefined;
   /** A notification is on its way; answers whether it may pass. */
@@ -246,17 +251,28 @@ interface Watcher {
 /** One direction of a connection. */
 class Lane {
   readonly #to: Socket;
+  readonly #msFor: (bytes: number) => number;
   #held: Buffer[] | undefined;
+  /** When what was sent so far has arrived. */
+  #freeAt = 0;
   passing = true;
 
-  constructor(to: Socket) {
+  constructor(to: Socket, msFor: (bytes: number) => number) {
     this.#to = to;
+    this.#msFor = msFor;
   }
 
   write(message: Buffer): void {
     if (!this.passing) return;
     if (this.#held !== undefined) this.#held.push(message);
-    else this.#to.write(message);
+    else this.#send(message);
+  }
+
+  #send(message: Buffer): void {
+    const at = performance.now();
+    this.#freeAt = Math.max(at, this.#freeAt) + this.#msFor(message.length);
+    if (this.#freeAt - at < 1) this.#to.write(message);
+    else setTimeout(() => this.passing && this.#to.write(message), this.#freeAt - at).unref();
   }
 
   hold(ms: number): void {
@@ -291,8 +307,8 @@ export class ProxiedConnection {
     this.#client = client;
     this.#server = server;
     this.#watcher = watcher;
-    this.#toClient = new Lane(client);
-    this.#toServer = new Lane(server);
+    this.#toClient = new Lane(client, watcher.msFor);
+    this.#toServer = new Lane(server, watcher.msFor);
     client.setNoDelay(true);
     server.setNoDelay(true);
 
