@@ -307,11 +307,19 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
 
   /** Resolves to the ids by which notifications name the queues; undefined for one that does not exist. */
   async registerWorker(workerId: string, worker: WorkerInfo): Promise<(number | undefined)[]> {
+    return (await this.announce(workerId, worker)).queueIds;
+  }
+
+  /** @internal The same, and what the database's clock says, as milliseconds since 1970. */
+  async announce(
+    workerId: string,
+    worker: WorkerInfo,
+  ): Promise<{ queueIds: (number | undefined)[]; nowMs: number }> {
     const [row] = await this.#call(
       `select pg_catalog.array_to_string(leasehold.register_worker(
         ${uuid(1)}, ${array('pg_catalog.text', 2)}, ${integer(3)}, ${text(4)}, ${integer(5)}, ${text(6)},
         ${uuid(7)}
-      ), ',', '') as queue_ids`,
+      ), ',', '') as queue_ids, ${rows.NOW_MS} as now_ms`,
       [
         workerId,
         arrayOf(worker.queues),
@@ -323,7 +331,8 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
       ],
     );
     const ids = String(row?.queue_ids ?? '').split(',');
-    return worker.queues.map((_, index) => (ids[index] ? Number(ids[index]) : undefined));
+    const queueIds = worker.queues.map((_, at) => (ids[at] ? Number(ids[at]) : undefined));
+    return { queueIds, nowMs: Number(row?.now_ms) };
   }
 
   /** Resolves to whether it was removed: not while it holds leases. */

@@ -15,17 +15,29 @@ export type AbortReason = 'lease_lost' | 'cancelled' | 'max_runtime' | 'shutdown
 export type SchedulerEvent =
   | { readonly type: 'worker:started'; readonly workerId: string }
   | { readonly type: 'worker:stopped'; readonly workerId: string }
-  | ({ readonly type: 'job:started' } & JobRef)
   /**
-   * The end of the attempt, once, as soon as the database has confirmed it: after completeIn or transaction
-   * that may be before the handler returns. `error`: what it failed with, or threw after the commit.
+   * A handler begins. `waitMs`: the time since the job was enqueued, a delay that was asked for included, by
+   * the database's clock; only of a first attempt.
+   */
+  | ({ readonly type: 'job:started'; readonly waitMs?: number } & JobRef)
+  /**
+   * The end of a job that was started: one for each, as soon as the database has confirmed it. After completeIn or
+   * transaction that may be before the handler returns. `status`: what became of the job; `lease_lost` and its
+   * like, if it was taken away meanwhile; `unknown`, if the database could not be told or asked.
+   *
+   * `error`: what it failed with, or threw after the commit, or why it is dead. `durationMs`: how long the handler
+   * ran, or has run so far. `retryInMs`: time until the job is due again, if it failed or was released.
    */
   | ({
       readonly type: 'job:settled';
-      readonly status: SettlementStatus;
+      readonly status: SettlementStatus | 'unknown';
       readonly late: boolean;
+      readonly durationMs: number;
+      readonly retryInMs?: number;
       readonly error?: string;
     } & JobRef)
+  /** A job that was leased was handed back without having been started. */
+  | ({ readonly type: 'job:returned' } & JobRef)
   /**
    * The handler was told to stop. Its signal fires once: one that ignored the loss of an earlier lease is
    * given up for the second reason all the same, once `cancelGraceMs` has passed.

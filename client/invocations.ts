@@ -29,6 +29,8 @@ export interface InvocationsOptions {
   readonly shares: ReadonlyMap<string, Share> | undefined;
   /** There is room again for jobs of queues that were at a limit. */
   readonly onRoom: () => void;
+  /** The database's clock, by this machine's: what it said last, and the time since. */
+  readonly databaseNow: () => number;
   readonly settler: Settler;
   readonly timing: Timing;
   /** Whether jobs of stuck handlers are released when the scheduler stops. */
@@ -146,8 +148,15 @@ export class Invocations {
       this.#release(running);
       return;
     }
-    this.#emit({ type: 'job:started', ...reference(running) });
-    void this.#work(running);
+    running.beganAt = performance.now();
+    const { attempt, enqueuedAt } = running.job;
+    const waitMs = Math.max(0, Math.round(this.#options.databaseNow() - enqueuedAt.getTime()));
+    this.#emit({
+      type: 'job:started',
+      ...reference(running),
+      ...(attempt === 1 ? { waitMs } : {}),
+    });
+    void this.#work(running, running.beganAt);
   }
 
   #fillSlots(): void {
@@ -158,11 +167,11 @@ export class Invocations {
     }
   }
 
-  async #work(running: Running): Promise<void> {
+  async #work(running: Running, beganAt: number): Promise<void> {
     this.#working++;
-    const beganAt = performance.now();
     const outcome = await this.#outcomeOf(running);
-    this.tempo.handlerTook(performance.now() - beganAt);
+    running.endedAt = performance.now();
+    this.tempo.handlerTook(running.endedAt - beganAt);
     this.#working--;
     this.slotFreed.fire();
     this.#fillSlots();
@@ -180,6 +189,7 @@ export class Invocations {
       }
     } else if (running.outcome === undefined) {
       if (outcome !== undefined) await this.#settle(running, outcome);
+      else this.#tell(running, reference(running), { status: 'lease_lost' });
     } else if (outcome?.kind === 'complete') {
       // Its verdict was delivered when it was given up on; what it returned now comes too late.
       this.#emit({
@@ -226,7 +236,10 @@ export class Invocations {
     const { token } = running.job;
     const settled = reference(running);
     const settlement = await this.#options.settler.deliver(running, outcome);
-    if (settlement === undefined) return;
+    if (settlement === undefined) {
+      this.#tell(running, settled, { status: 'unknown' });
+      return;
+    }
 
     const adopted = running.job.token !== token;
     if (adopted && endsJob(outcome)) {
@@ -244,17 +257,13 @@ export class Invocations {
           status: settlement.status,
         });
       }
-    } else {
-      this.#emit({
-        type: 'job:settled',
-        ...settled,
-        status: isCompleted ? 'already_completed' : settlement.status,
-        late: settlement.late,
-        ...(outcome.kind === 'fail' && !(isCompleted && outcome === EFFECTS_NOT_COMMITTED)
-          ? { error: outcome.error }
-          : {}),
-      });
     }
+    this.#tell(running, settled, {
+      status: isCompleted ? 'already_completed' : settlement.status,
+      late: settlement.late,
+      retryInMs: isCompleted ? undefined : settlement.retryInMs,
+      error: isCompleted && outcome === EFFECTS_NOT_COMMITTED ? undefined : said(outcome),
+    });
     // The job is to run again, and this process has it already: handed back for a fresh start.
     if (adopted) return this.#settle(running, { kind: 'release' });
     running.settle();
@@ -262,12 +271,31 @@ export class Invocations {
     if (running.stuck) this.slotFreed.fire();
   }
 
+  /** Tells the end of a job that was started, once. Another one was leased only, and is handed back. */
+  #tell(running: Running, job: Reference, { status, late = false, retryInMs, error }: End): void {
+    const { beganAt, endedAt = performance.now() } = running;
+    if (beganAt === undefined || running.told) {
+      if (/released$/.test(status)) this.#emit({ type: 'job:returned', ...job });
+      return;
+    }
+    running.told = true;
+    this.#emit({
+      type: 'job:settled',
+      ...job,
+      status,
+      late,
+      durationMs: Math.round(endedAt - beganAt),
+      ...(retryInMs === undefined ? {} : { retryInMs }),
+      ...(error === undefined ? {} : { error }),
+    });
+  }
+
   /** A transaction of the handler is known to have completed the job; the handler may go on. */
   #completed(running: Running, status: SettlementStatus, late: boolean): void {
     // An outcome that is on its way will be told the same.
     if (running.settled || running.outcome !== undefined) return;
     running.settle();
-    this.#emit({ type: 'job:settled', ...reference(running), status, late });
+    this.#tell(running, reference(running), { status, late });
   }
 
   #end(running: Running): void {
@@ -429,7 +457,12 @@ export class Invocations {
   close(): void {
     this.#hand.empty();
     this.#stopWatch();
-    for (const running of this.#running.values()) running.end();
+    for (const running of this.#running.values()) {
+      running.end();
+      if (running.beganAt !== undefined) {
+        this.#tell(running, reference(running), { status: 'unknown' });
+      }
+    }
   }
 
   /** Resolves when no job that matters runs, or the time is up. */
@@ -445,6 +478,20 @@ export class Invocations {
   #emit(event: SchedulerEvent): void {
     this.#options.onEvent(event);
   }
+}
+
+/** How a job ended, for its event. */
+interface End {
+  readonly status: SettlementStatus | 'unknown';
+  readonly late?: boolean;
+  readonly retryInMs?: number | undefined;
+  readonly error?: string | undefined;
+}
+
+/** What an outcome says went wrong. */
+function said(outcome: Outcome): string | undefined {
+  if (outcome.kind === 'fail') return outcome.error;
+  return outcome.kind === 'dead_letter' ? outcome.reason : undefined;
 }
 
 const REFUSALS: readonly string[] = [

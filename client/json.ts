@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { isNativeError } from 'node:util/types';
 import { LeaseholdError } from './errors.ts';
 
 /** What JSON can say. */
@@ -177,14 +178,52 @@ export function toText(text: string): string {
   return text.slice(0, MAX_ERROR_CHARS).replaceAll('\0', '\uFFFD').toWellFormed();
 }
 
-/** What can be said of a thrown value, whatever it is. Never throws. */
+/** Most characters of each error in a chain of causes, and of its members. */
+const MAX_CHAIN_CHARS = 4_000;
+
+/** Most errors that are said of a thrown one: its causes, and the members of an AggregateError. */
+const MAX_CHAIN = 8;
+
+/** What can be said of a thrown value, whatever it is: with its code, its causes and members. Never throws. */
 export function describeError(thrown: unknown): string {
   try {
-    if (thrown instanceof Error)
-      return toText(String(thrown.stack || thrown.message || thrown.name));
     if (typeof thrown === 'string') return toText(thrown);
-    return toText(JSON.stringify(thrown) ?? String(thrown));
+    if (!isError(thrown)) return toText(JSON.stringify(thrown) ?? String(thrown));
+    const chain = chainOf(thrown);
+    const most = chain.length > 1 ? MAX_CHAIN_CHARS : MAX_ERROR_CHARS;
+    return toText(chain.map(([how, error]) => how + errorText(error).slice(0, most)).join('\n'));
   } catch {
     return 'the handler threw something that cannot be described';
   }
+}
+
+/** An error of another realm, as Jest has several, is no instance of ours. */
+function isError(thrown: unknown): thrown is Error {
+  return thrown instanceof Error || isNativeError(thrown);
+}
+
+function errorText(error: unknown): string {
+  if (!isError(error)) return typeof error === 'string' ? error : describeValue(error);
+  const text = String(error.stack || error.message || error.name);
+  const { code } = error as { code?: unknown };
+  const isSaid = !['string', 'number'].includes(typeof code) || text.includes(String(code));
+  if (isSaid) return text;
+  const [first = '', ...lines] = text.split('\n');
+  return [`${first} (code ${code})`, ...lines].join('\n');
+}
+
+/** An error, then what it came from, the nearest first. */
+function chainOf(thrown: Error): [how: string, error: unknown][] {
+  const chain: [string, unknown][] = [['', thrown]];
+  for (let at = 0; at < chain.length && chain.length < MAX_CHAIN; at++) {
+    const error = chain[at]?.[1];
+    if (!isError(error)) continue;
+    const { cause, errors } = error as { cause?: unknown; errors?: unknown };
+    const members: unknown[] = Array.isArray(errors) ? errors : [];
+    if (cause !== undefined) chain.push(['caused by: ', cause]);
+    for (const member of members.slice(0, MAX_CHAIN - chain.length)) {
+      chain.push([`one of ${members.length}: `, member]);
+    }
+  }
+  return chain;
 }

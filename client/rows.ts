@@ -24,6 +24,8 @@ const wholeMs = (span: string): string =>
 const asText = (value: string): string => `${value}::pg_catalog.text`;
 const ms = (span: string): string => asText(wholeMs(span));
 
+export const NOW_MS = ms('pg_catalog.clock_timestamp()');
+
 export type Row = Readonly<Record<string, unknown>>;
 
 export const LEASED_JOB = `

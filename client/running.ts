@@ -111,6 +111,11 @@ export class Running {
   #settled = false;
 
   readonly checkpoint = new CheckpointSlot();
+  /** When the handler began, and ended, on the monotonic clock. */
+  beganAt: number | undefined;
+  endedAt: number | undefined;
+  /** How it ended was told: once is enough. */
+  told = false;
   /** The handler ignored its signal for too long: it was ended by force, or is stuck. */
   givenUp = false;
   /** The handler was given up on and goes on; nothing can end it. */

@@ -172,6 +172,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   #queueIds = new Set<number>();
   /** Those of which it was said that they do not exist. */
   readonly #missing = new Set<string>();
+  /** How far the database's clock is ahead of this machine's: of use for events only. */
+  #aheadMs = 0;
   #maintenance: NodeJS.Timeout | undefined;
   readonly #stopping = new AbortController();
   #loop: Promise<void> | undefined;
@@ -244,6 +246,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
               this.#shares.flatMap((share) => share.queues.map((queue) => [queue, share] as const)),
             ),
       onRoom: () => this.#wake.fire(),
+      databaseNow: () => Date.now() + this.#aheadMs,
       settler: this.#settler,
       timing: this.#timing,
       releaseStuck: options.releaseStuck === true,
@@ -606,14 +609,19 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   }
 
   async #register(): Promise<void> {
-    const ids = await Client.unchecked(this.#heartLink).registerWorker(this.workerId, {
-      queues: this.#queues,
-      concurrency: this.#timing.concurrency,
-      host: hostname(),
-      pid: process.pid,
-      clientVersion: VERSION,
-      secret: this.#secret,
-    });
+    const sentAt = Date.now();
+    const { queueIds: ids, nowMs } = await Client.unchecked(this.#heartLink).announce(
+      this.workerId,
+      {
+        queues: this.#queues,
+        concurrency: this.#timing.concurrency,
+        host: hostname(),
+        pid: process.pid,
+        clientVersion: VERSION,
+        secret: this.#secret,
+      },
+    );
+    this.#aheadMs = nowMs - (sentAt + Date.now()) / 2;
     const queueIds = new Set(ids.filter((id) => id !== undefined));
     const areNew = [...queueIds].some((id) => !this.#queueIds.has(id));
     this.#queueIds = queueIds;

@@ -9,6 +9,7 @@ import { packageRoot } from '../client/package-root.ts';
 import { type Part, readManifest } from './manifest.ts';
 
 const README = join(packageRoot(), 'README.md');
+const OPTIONS = join(packageRoot(), 'client', 'options.ts');
 
 /** What each code means to a caller; a code without a line here stops the script. */
 const ERRORS: Readonly<Record<keyof typeof SQLSTATES, string>> = {
@@ -31,6 +32,7 @@ async function main(mode: string | undefined): Promise<void> {
   const after = [
     ['functions', functionTable(await readManifest())],
     ['errors', errorTable()],
+    ['options', optionTable(await readFile(OPTIONS, 'utf8'))],
   ].reduce((text, [name, table]) => replaced(text, String(name), String(table)), before);
 
   if (mode === 'write') await writeFile(README, after);
@@ -69,6 +71,24 @@ function errorTable(): string {
     ([code, state]) => `| \`${state}\` | \`${code}\` | ${ERRORS[code as keyof typeof ERRORS]} |`,
   );
   return ['| SQLSTATE | `error.code` | means |', '| --- | --- | --- |', ...rows].join('\n');
+}
+
+/** A row an option of the scheduler: its TSDoc, of which `@default` is a column of its own. */
+function optionTable(source: string): string {
+  const body = /^export interface SchedulerOptions[\s\S]*?^\}/m.exec(source)?.[0] ?? '';
+  const members = [...body.matchAll(/^ {2}\/\*\*([\s\S]*?)\*\/\n {2}readonly (\w+)\??:/gm)];
+  const rows = members.map(([, comment = '', name]) => {
+    const text = comment
+      .replace(/^ *\* ?/gm, ' ')
+      .replace(/\s+/g, ' ')
+      .trim();
+    const [does = '', usual = ''] = text.split(/ ?@default /);
+    return `| \`${name}\` | ${does} | ${usual} |`;
+  });
+  if (rows.length !== (body.match(/^ {2}readonly /gm) ?? []).length) {
+    throw new Error('client/options.ts has an option without a comment');
+  }
+  return ['| option | does | default |', '| --- | --- | --- |', ...rows].join('\n');
 }
 
 function replaced(text: string, name: string, table: string): string {

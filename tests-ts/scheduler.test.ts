@@ -213,9 +213,7 @@ describe('slots', () => {
       concurrency: 10,
       handlers: { [queue]: ({ payload }) => (payload === 'slow' ? gate.pass() : undefined) },
     });
-    await until(() =>
-      scheduler.eventsOf('job:settled').some(({ status }) => status === 'released'),
-    );
+    await scheduler.event('job:returned');
     await until(async () => {
       const [stats] = await client.queueStats(queue);
       return gate.reached === 10 && stats?.leased === 10 && stats.ready === 190;

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import { runInNewContext } from 'node:vm';
 import pg from 'pg';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { Client, type Context, type StandardSchema } from '../../client/index.ts';
 import { createDatabase } from '../support/database.ts';
-import { RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
+import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
 import refusedCheckpoint from '../support/thread-handlers/refused-checkpoint.ts';
 import type { Stray } from '../support/thread-handlers/stray.ts';
 import transformed, { type Due } from '../support/thread-handlers/transformed.ts';
@@ -327,18 +328,17 @@ test.each([
       queue,
       error: { code: 'handler_unavailable' },
     });
-    for (const id of ids) {
-      expect(await scheduler.settled(id)).toMatchObject({ status: 'released' });
-    }
+    // The others are not even leased, for as long as that lasts.
+    expect(await scheduler.settled(ids[0] ?? '')).toMatchObject({ status: 'released' });
     await writeFile(file, text);
     expect(await scheduler.event('handler:found')).toMatchObject({ queue });
-    for (const id of ids) {
+    for (const [index, id] of ids.entries()) {
       await until(async () => (await client.job(id)).state === 'completed');
       expect(await client.job(id)).toMatchObject({
         result: 'done',
         failures: 0,
         losses: 0,
-        releases: 1,
+        releases: index === 0 ? 1 : 0,
       });
     }
     expect(scheduler.eventsOf('handler:missing')).toHaveLength(1);
@@ -476,4 +476,131 @@ test('S04 a payload whose parsed form cannot be passed to a thread makes its job
     failures: 0,
     reason: expect.stringMatching(/cannot be passed to a thread: .*could not be cloned/),
   });
+});
+
+test('S35 what a handler throws keeps its code, its causes and the members of an AggregateError', async () => {
+  const queue = await createQueue({ maxFailures: 1 });
+  const refused = Object.assign(new Error('connect failed'), { code: 'ECONNREFUSED' });
+  const cyclic = new Error('around');
+  cyclic.cause = cyclic;
+  const thrown: readonly [unknown, RegExp][] = [
+    [refused, /^Error: connect failed \(code ECONNREFUSED\)\n {4}at /],
+    [
+      new Error('no film', { cause: new Error('no reel', { cause: refused }) }),
+      /^Error: no film\n[\s\S]*\ncaused by: Error: no reel\n[\s\S]*\ncaused by: Error: connect failed \(code ECONNREFUSED\)/,
+    ],
+    [
+      new AggregateError([refused, 'a text', { an: 'object' }], 'all failed'),
+      /^AggregateError: all failed\n[\s\S]*\none of 3: Error: connect failed \(code [\s\S]*\none of 3: a text\none of 3: \{ an: 'object' \}$/,
+    ],
+    [
+      new Error('x'.repeat(1e6), { cause: new Error('deep down') }),
+      /^Error: x+\ncaused by: Error: deep down/,
+    ],
+    [
+      new AggregateError(Array.from({ length: 1e5 }, () => refused)),
+      /^AggregateError[\s\S]*\none of 100000: /,
+    ],
+    [cyclic, /^Error: around\n[\s\S]*\ncaused by: Error: around/],
+    [runInNewContext('new Error("of another realm")'), /^Error: of another realm/],
+    [new Error('no code', { cause: 7 }), /\ncaused by: 7$/],
+  ];
+  const ids = await client.enqueueMany(
+    queue,
+    thrown.map((_, payload) => ({ payload })),
+  );
+  const scheduler = await startRecorded({
+    connection: url,
+    handlers: {
+      [queue]: ({ payload }) => {
+        throw thrown[payload]?.[0];
+      },
+    },
+  });
+  for (const [index, id] of ids.entries()) {
+    const told = await scheduler.settled(id);
+    const { error = '' } = (await client.job(id)).history[0] ?? {};
+    expect(error).toMatch(thrown[index]?.[1] ?? /never/);
+    expect(error.length).toBeLessThanOrEqual(16_384);
+    expect(told.error).toBe(error);
+  }
+});
+
+/** One event that ends it for each that begins it. */
+function expectPairs(scheduler: RecordedScheduler): void {
+  const begun = scheduler.eventsOf('job:started').map(({ jobId }) => jobId);
+  const ended = scheduler.eventsOf('job:settled').map(({ jobId }) => jobId);
+  expect(ended.sort()).toEqual(begun.sort());
+}
+
+test('S35 every job that starts has one end, with its wait, its duration and the delay of a retry', async () => {
+  const queue = await createQueue();
+  const ends: Record<string, (context: Context) => unknown> = {
+    complete: () => 'done',
+    'throw an error': () => Promise.reject(new Error('no')),
+    fail: (context) => context.fail('no', { retryInMs: 60_000 }),
+    release: (context) => context.release({ delayMs: 60_000 }),
+    'give up': (context) => context.deadLetter('as declared'),
+    'complete in a transaction': (context) => context.transaction(async () => 'done'),
+    'complete and throw': async (context) => {
+      await context.completeIn(pool, 'done');
+      throw new Error('too late');
+    },
+    lose: async (context) => {
+      // Erased by somebody who can.
+      await pool.query('delete from leasehold.lease where token = $1', [context.token]);
+      return 'too late';
+    },
+  };
+  const ids = await client.enqueueMany(
+    queue,
+    Object.keys(ends).map((payload) => ({ payload })),
+  );
+  const scheduler = await startRecorded({
+    connection: url,
+    handlers: { [queue]: ({ payload }, context) => ends[payload]?.(context) },
+  });
+  const told = await Promise.all(ids.map((id) => scheduler.settled(id)));
+  expect(told.map(({ status }) => status)).toEqual([
+    'completed',
+    'failed',
+    'failed',
+    'released',
+    'dead',
+    expect.stringMatching(/completed$/),
+    'already_completed',
+    'lease_lost',
+  ]);
+  for (const { durationMs } of told) expect(durationMs).toBeGreaterThanOrEqual(0);
+  for (const { waitMs } of scheduler.eventsOf('job:started')) {
+    expect(waitMs).toBeGreaterThanOrEqual(0);
+    expect(waitMs).toBeLessThan(60_000);
+  }
+  expect(told[1]?.retryInMs).toBeGreaterThanOrEqual(0);
+  expect(told[2]).toMatchObject({ error: 'no' });
+  for (const { retryInMs } of told.slice(2, 4)) {
+    expect(retryInMs).toBeGreaterThan(0);
+    expect(retryInMs).toBeLessThanOrEqual(60_000);
+  }
+  expect(told[4]).toMatchObject({ error: 'as declared' });
+  await scheduler.stop();
+  expectPairs(scheduler);
+});
+
+test('S35 a handler that nothing ends has its one end when the scheduler stops', async () => {
+  const queue = await createQueue();
+  const gate = new Gate();
+  const id = await client.enqueue(queue, 'hang');
+  const scheduler = await startRecorded({
+    connection: url,
+    cancelGraceMs: 10,
+    handlers: { [queue]: () => gate.pass() },
+  });
+  await until(() => gate.reached === 1);
+  const { stuck } = await scheduler.stop({ graceMs: 0 });
+  expect(stuck).toMatchObject([{ jobId: id }]);
+  expect(scheduler.eventsOf('job:settled')).toMatchObject([{ jobId: id, status: 'unknown' }]);
+  gate.open();
+  await until(() => scheduler.running === 0);
+  expectPairs(scheduler);
 });

@@ -137,7 +137,7 @@ describe.concurrent('shutdown', PATIENCE, () => {
       expect(stuck.event).toMatchObject({ jobId, attempt: 1, reason: 'shutdown' });
       const stopped = await worker.event('stopped');
       expect(stopped.event.stuck).toEqual([{ jobId, queue: 'work', attempt: 1 }]);
-      expect(worker.events('job:settled')).toEqual([]);
+      expect(worker.events('job:settled')).toMatchObject([{ jobId, status: 'unknown' }]);
       expect(await s.client.job(jobId)).toMatchObject({ state: 'leased', attempt: 1 });
 
       const other = await s.worker({ name: 'other' });
