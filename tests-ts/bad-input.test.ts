@@ -595,6 +595,7 @@ const EVERY: Readonly<Record<string, Call>> = {
   complete_many: `select leasehold.complete_many(${AB_IDS}, ${AB_TOKENS})`,
   create_queue: `select leasehold.create_queue('work')`,
   dead_letter: `select leasehold.dead_letter(${A})`,
+  dead_letter_many: `select leasehold.dead_letter_many(${AB_IDS}, ${AB_TOKENS})`,
   drop_queue: `select leasehold.drop_queue('completed')`,
   enqueue: `select leasehold.enqueue('work', '1', p_dedup_key => 'k')`,
   enqueue_many: `select leasehold.enqueue_many('work', '[]')`,

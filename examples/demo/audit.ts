@@ -11,9 +11,9 @@ import type { Watch } from './watch.ts';
 export interface Audit {
   readonly jobs: number;
   readonly attempts: number;
+  /** Leases that expired, and how many of them the database charged as a loss. */
+  readonly expired: number;
   readonly losses: number;
-  /** Attempts that lapsed without counting as a loss, since the database had been away. */
-  readonly excused: number;
   readonly resumed: number;
   /** Chunks that the finishing attempts found done. */
   readonly chunksSaved: number;
@@ -76,7 +76,6 @@ export async function audit(evidence: Evidence): Promise<Audit> {
   const lost = jobIds.filter((jobId) => !completed.has(jobId)).length;
   const duplicates = rows.total - rows.jobs + twice;
   const refused = journal.refusals.length;
-  const losses = sum((job) => job.losses);
   const expiredOf = ({ worker }: Faults['killed']) =>
     history.filter(({ workerId, outcome }) => workerId === worker.workerId && outcome === 'expired')
       .length;
@@ -89,7 +88,6 @@ export async function audit(evidence: Evidence): Promise<Audit> {
     ...[faults.killed, faults.frozen].flatMap((victim) =>
       expiredOf(victim) > 0 ? [] : [`${victim.worker.name} lost no lease`],
     ),
-    ...(losses > 0 ? [] : ['no loss was counted']),
     ...(resumed > 0 ? [] : ['no job was resumed from a checkpoint']),
     ...(refusedTo(evidence, faults.frozen) > 0
       ? []
@@ -102,8 +100,8 @@ export async function audit(evidence: Evidence): Promise<Audit> {
   return {
     jobs: jobIds.length,
     attempts: sum((job) => job.attempt),
-    losses,
-    excused: history.filter(({ outcome, counted }) => outcome === 'expired' && !counted).length,
+    expired: history.filter(({ outcome }) => outcome === 'expired').length,
+    losses: sum((job) => job.losses),
     resumed,
     chunksSaved,
     refused,

@@ -11,12 +11,12 @@ export function report(audit: Audit, terminal: Terminal): void {
     [
       'attempts',
       audit.attempts,
-      `leases granted: ${audit.losses} were losses, ${audit.excused} lapsed without counting as one since the database had been away, the others ended in a completion or were handed back`,
+      `leases granted: ${audit.expired} expired, the others ended in a completion or were handed back`,
     ],
     [
-      'losses',
-      audit.losses,
-      'leases that expired since their worker was killed, frozen or starved, as the database counted them',
+      'expired leases',
+      audit.expired,
+      `their worker was killed, frozen or starved, or the database away: ${audit.losses} were charged to the job as a loss, since it was its worker's only one`,
     ],
     [
       'resumed from a checkpoint',

@@ -32,7 +32,7 @@ const STATEMENTS = {
   complete_many: 'leasehold.complete_many(',
   fail_many: 'leasehold.fail_many(',
   release_many: 'leasehold.release_many(',
-  dead_letter: 'leasehold.dead_letter(',
+  dead_letter_many: 'leasehold.dead_letter_many(',
 } as const;
 
 describe.concurrent('cuts', () => {

@@ -573,7 +573,7 @@ describe('S01 transaction', () => {
       },
     });
     await scheduler.event('listener:connected');
-    expect(await connectionsOf('ten')).toBe(3);
+    await until(async () => (await connectionsOf('ten')) === 3);
     const ids = await client.enqueueMany(
       queue,
       Array.from({ length: 10 }, (_, n) => ({ payload: n })),
@@ -584,7 +584,7 @@ describe('S01 transaction', () => {
     await client.cancel(waits);
     expect(await scheduler.settled(waits)).toMatchObject({ status: 'cancelled' });
     expect(reasons).toMatchObject([{ code: 'cancelled' }]);
-    expect(await connectionsOf('ten')).toBe(13);
+    await until(async () => (await connectionsOf('ten')) === 13);
     gate.open();
     for (const id of ids)
       expect(await scheduler.settled(id)).toMatchObject({ status: 'completed' });
