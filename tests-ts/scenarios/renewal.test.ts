@@ -517,7 +517,8 @@ describe.concurrent('renewal', { timeout: 120_000 }, () => {
       await connection.query('commit');
       connection.release();
 
-      await until(() => worker.events('job:settled').length === 99);
+      // That of the stolen job says that its lease is lost.
+      await until(() => worker.events('job:settled').length === 100);
       expect(proxy.seen('heartbeat_many').length).toBeGreaterThan(beats);
       const aborted = worker.events('job:aborted');
       expect(aborted).toHaveLength(2);
