@@ -4074,7 +4074,7 @@ create or replace function leasehold.lease_jobs(
 as $$
 declare
   c_endless constant bigint := 9223372036854775807;
-  c_priorities constant smallint[] := '{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}';
+  c_priorities constant smallint[] := array[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]::smallint[];
   v_queues leasehold.queue[];
   v_queue leasehold.queue;
   v_now timestamptz;

@@ -156,6 +156,7 @@ select leasehold.release(job_id, token) from told;
 create role leasehold_owner;
 grant usage, create on schema leasehold to leasehold_owner;
 grant all on all tables in schema leasehold to leasehold_owner;
+grant all on all sequences in schema leasehold to leasehold_owner;
 grant all on all functions in schema leasehold, leasehold_test to leasehold_owner;
 grant usage on schema leasehold_test to leasehold_owner;
 grant all on all tables in schema leasehold_test to leasehold_owner;

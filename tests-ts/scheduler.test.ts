@@ -1162,12 +1162,14 @@ describe('finding jobs', () => {
       handlers: { [queue]: () => 'done' },
     });
     await late.struck;
-    const { rows } = await pool.query<{ count: number }>(
-      `select count(pg_terminate_backend(pid))::int4 as count
-       from pg_stat_activity
-       where datname = current_database() and query = 'select pg_catalog.pg_notify($1, $2)'`,
-    );
-    expect(rows).toEqual([{ count: 1 }]);
+    await until(async () => {
+      const { rows } = await pool.query<{ count: number }>(
+        `select count(pg_terminate_backend(pid))::int4 as count
+         from pg_stat_activity
+         where datname = current_database() and query = 'select pg_catalog.pg_notify($1, $2)'`,
+      );
+      return rows[0]?.count === 1;
+    });
     await scheduler.event('listener:lost');
     await untilTold(queue, 1);
     await client.enqueue(queue, 1);
