@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { Client } from './client.ts';
 import { backoffMs } from './clock.ts';
-import { LeaseholdError } from './errors.ts';
+import { LeaseholdError, sqlstateOf } from './errors.ts';
 import { describeResult, type JsonText } from './json.ts';
 import { toResult } from './runner.ts';
 import { deadLetter, EFFECTS_NOT_COMMITTED, hasCompleted, type Outcome } from './running.ts';
@@ -96,7 +96,12 @@ export class Transactions {
       await client.assertLease(lease.jobId, lease.token);
       result = await work(connection);
       requireOpen(connection);
-      settlement = await client.complete(lease.jobId, lease.token, document(holder, result));
+      settlement = await client
+        .complete(lease.jobId, lease.token, document(holder, result))
+        .catch((error: unknown) => {
+          // The driver rejects a statement before it hears that the transaction has failed with it.
+          throw sqlstateOf(error) === '25P02' ? notCommitted('a statement of it failed') : error;
+        });
     } catch (error) {
       const isOver = await connection.query('rollback').then(
         () => true,
