@@ -1093,6 +1093,25 @@ return (p_lease).expires_at > p_started_at + (p_lease).duration / 2
   and (p_lease).expires_at <= p_ended_at;
 -- end sql/internal/_lapsed_in.sql
 
+-- begin sql/internal/_away_until.sql
+-- When the stretches ended because of which a lease expired; null if there is none. Of those that begin alike
+-- the first counts: where the time of the last look cannot be noted, each look notes another one.
+create or replace function leasehold._away_until(p_lease leasehold.lease)
+  returns timestamptz
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select max(stretch.ended_at)
+  from (
+    select min(outage.ended_at) as ended_at
+    from leasehold.outage as outage
+    where leasehold._lapsed_in(p_lease, outage.started_at, outage.ended_at)
+    group by outage.started_at
+  ) as stretch
+$$;
+-- end sql/internal/_away_until.sql
+
 -- begin sql/internal/_lapses.sql
 -- How often a job's lease expired because its worker vanished, as far as is known.
 create or replace function leasehold._lapses(p_job_id bigint)
@@ -1282,11 +1301,7 @@ as $$
 declare
   v_due timestamptz;
 begin
-  v_due := (p_lease).duration + greatest((p_lease).expires_at, (
-    select max(outage.ended_at)
-    from leasehold.outage as outage
-    where leasehold._lapsed_in(p_lease, outage.started_at, outage.ended_at)
-  ));
+  v_due := (p_lease).duration + greatest((p_lease).expires_at, leasehold._away_until(p_lease));
   return p_now >= v_due and (
     not exists (
       select from leasehold.worker as worker where worker.worker_id = (p_lease).worker_id
@@ -1343,6 +1358,12 @@ begin
       select
       from leasehold.lease as lease
       where leasehold._lapsed_in(lease, v_since, p_now)
+        and not exists (
+          select
+          from leasehold.outage as noted
+          where noted.started_at = v_since
+            and noted.ended_at between lease.expires_at and p_now
+        )
     )
   on conflict do nothing;
   return true;
@@ -2778,12 +2799,7 @@ begin
     from leasehold.lease as lease
     where lease.expires_at <= p_now
       and (p_job_id is null or lease.job_id = p_job_id)
-      and not exists (
-        select
-        from leasehold.outage as outage
-        where leasehold._lapsed_in(lease, outage.started_at, outage.ended_at)
-          and p_now < outage.ended_at + lease.duration
-      )
+      and (p_now < leasehold._away_until(lease) + lease.duration) is not true
       and (
         lease.cancel_requested_at is not null
         or lease.heartbeat_at >= lease.runs_until

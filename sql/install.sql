@@ -50,6 +50,7 @@
 \ir internal/_is_live.sql
 \ir internal/_is_current.sql
 \ir internal/_lapsed_in.sql
+\ir internal/_away_until.sql
 \ir internal/_lapses.sql
 \ir internal/_survived.sql
 \ir internal/_excuse.sql

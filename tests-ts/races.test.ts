@@ -979,6 +979,36 @@ describe('maintenance, several at once', () => {
     ).toEqual([{ losses: '1', count: '50' }]);
   });
 
+  test('S07 S16 a reaper whose transaction stays open does not keep the others from reaping', async () => {
+    await admin.rows(
+      `update leasehold.upkeep set last_run_at = leasehold._now() - interval '30 minutes' where task = 'look'`,
+    );
+    await one.begin();
+    await one.rows(REAP);
+    const held = await leased(admin);
+    await admin.rows(
+      `update leasehold.lease set expires_at = leasehold._now() - interval '10 minutes' where job_id = $1`,
+      [held.jobId],
+    );
+    await mayNotWait();
+    // It expired while nobody looked, as far as anybody can know, so it is left alone for one length.
+    expect(await two.value(REAP)).toBe('0');
+    expect(await two.value(REAP)).toBe('0');
+    expect(await admin.value('select count(*) from leasehold.outage')).toBe('1');
+    await admin.rows(`update leasehold.outage set ended_at = ended_at - interval '2 minutes'`);
+    const later = await another(admin, held.queue);
+    await admin.rows(
+      `update leasehold.lease set expires_at = leasehold._now() - interval '1 minute' where job_id = $1`,
+      [later.jobId],
+    );
+    const reapedNow = await two.value(REAP);
+    await one.commit();
+    await admin.rows('delete from leasehold.outage');
+    expect(reapedNow).toBe('1');
+    expect(await job(held)).toMatchObject({ state: 'ready' });
+    expect(await job(later)).toMatchObject({ state: 'leased' });
+  });
+
   test('two promoters move each due job once', async () => {
     await admin.rows(`select leasehold.create_queue('promote')`);
     await admin.rows(

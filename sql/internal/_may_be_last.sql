@@ -12,11 +12,7 @@ as $$
 declare
   v_due timestamptz;
 begin
-  v_due := (p_lease).duration + greatest((p_lease).expires_at, (
-    select max(outage.ended_at)
-    from leasehold.outage as outage
-    where leasehold._lapsed_in(p_lease, outage.started_at, outage.ended_at)
-  ));
+  v_due := (p_lease).duration + greatest((p_lease).expires_at, leasehold._away_until(p_lease));
   return p_now >= v_due and (
     not exists (
       select from leasehold.worker as worker where worker.worker_id = (p_lease).worker_id

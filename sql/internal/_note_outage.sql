@@ -42,6 +42,12 @@ begin
       select
       from leasehold.lease as lease
       where leasehold._lapsed_in(lease, v_since, p_now)
+        and not exists (
+          select
+          from leasehold.outage as noted
+          where noted.started_at = v_since
+            and noted.ended_at between lease.expires_at and p_now
+        )
     )
   on conflict do nothing;
   return true;

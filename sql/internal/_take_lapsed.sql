@@ -22,12 +22,7 @@ begin
     from leasehold.lease as lease
     where lease.expires_at <= p_now
       and (p_job_id is null or lease.job_id = p_job_id)
-      and not exists (
-        select
-        from leasehold.outage as outage
-        where leasehold._lapsed_in(lease, outage.started_at, outage.ended_at)
-          and p_now < outage.ended_at + lease.duration
-      )
+      and (p_now < leasehold._away_until(lease) + lease.duration) is not true
       and (
         lease.cancel_requested_at is not null
         or lease.heartbeat_at >= lease.runs_until
