@@ -3100,7 +3100,7 @@ begin
     (held).job_id, (held).fence, (held).leased_at, (held).heartbeat_at, (held).expires_at, v_now,
     (held).runs_until, (held).token, (held).worker_id, (held).duration, (held).attempt,
     counted,
-    outcome = 'expired' and leasehold._survived(
+    outcome = 'expired' and not counted and leasehold._survived(
       (held).worker_id, (held).leased_at, (held).expires_at, (held).job_id
     ),
     outcome, left(error, 16384)

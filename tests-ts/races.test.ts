@@ -1009,6 +1009,35 @@ describe('maintenance, several at once', () => {
     expect(await job(later)).toMatchObject({ state: 'leased' });
   });
 
+  test('S15 what is charged while its worker comes back is taken back the next time', async () => {
+    const register = (session: Session) =>
+      session.value(`select leasehold.register_worker($1, '{}', p_secret => $1)`, [
+        '5eed0000-0000-4000-8000-000000000015',
+      ]);
+    await register(admin);
+    const held = await leased(admin);
+    await admin.rows(
+      `update leasehold.lease
+       set worker_id = $2, expires_at = leasehold._now() - interval '1 second'
+       where job_id = $1`,
+      [held.jobId, '5eed0000-0000-4000-8000-000000000015'],
+    );
+    await admin.rows(
+      `update leasehold.worker set heartbeat_at = heartbeat_at - interval '1 minute' where worker_id = $1`,
+      ['5eed0000-0000-4000-8000-000000000015'],
+    );
+    // It has judged the lease, and has yet to write that down.
+    await one.begin();
+    await one.rows('lock table leasehold.attempt in share row exclusive mode');
+    const reaping = two.value(REAP);
+    await admin.untilBlocked(two);
+    await register(admin);
+    await one.commit();
+    expect(await reaping).toBe('1');
+    await register(admin);
+    expect(await job(held)).toMatchObject({ state: 'ready', losses: '0' });
+  });
+
   test('two promoters move each due job once', async () => {
     await admin.rows(`select leasehold.create_queue('promote')`);
     await admin.rows(
