@@ -1917,8 +1917,12 @@ begin
   select bool_and(leasehold._claim_block(block)) into v_claimed
   from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
 
-  -- Who moves a mark holds this until that is committed, and it has read the claims in that time.
-  if v_claimed and pg_try_advisory_lock_shared(leasehold._mark_class(), p_queue_id % 16) then
+  -- Who moves a mark holds this until that is committed, and it has read the claims in that time. An old snapshot
+  -- would not show how far it was moved.
+  if v_claimed
+    and current_setting('transaction_isolation') = 'read committed'
+    and pg_try_advisory_lock_shared(leasehold._mark_class(), p_queue_id % 16)
+  then
     perform pg_advisory_unlock_shared(leasehold._mark_class(), p_queue_id % 16);
     return coalesce(
       (

@@ -120,6 +120,22 @@ describe('the mark', () => {
     expect(await take(two)).toEqual([batch]);
   });
 
+  test('S26 hides no job of a batch whose transaction has an old snapshot', async () => {
+    await one.rows('begin isolation level repeatable read');
+    await one.rows('select from leasehold.queue');
+    const job = await enqueue(admin);
+    expect(await take(two)).toEqual([job]);
+    await goOn();
+    expect(await passes(job)).toBe(true);
+    // What enqueue_many does after it was given an id that the mark has passed meanwhile.
+    const first = await one.value(
+      'select leasehold._claim_ids(queue_id, array[$2::bigint]) from leasehold.queue where name = $1',
+      [queue, job],
+    );
+    await one.commit();
+    expect(Number(first)).toBeGreaterThan(Number(job));
+  });
+
   test('S26 hides no job whose id begins anew', async () => {
     const job = await enqueue(admin);
     await goOn();
