@@ -3002,6 +3002,36 @@ begin
     return array[]::bigint[];
   end if;
 
+  if p_outcome is null then
+    -- Whoever has just been given a job by its dedup key holds that row until his commit.
+    with keyed as materialized (
+      select job.job_id, job.queue_id, job.dedup_key
+      from leasehold.job as job
+      where job.job_id = any (p_job_ids)
+        and job.dedup_key is not null
+    ), own as materialized (
+      select keyed.job_id
+      from keyed
+      join leasehold.dedup as dedup
+        on dedup.queue_id = keyed.queue_id
+        and dedup.dedup_key = keyed.dedup_key
+        and dedup.job_id = keyed.job_id
+    ), free as materialized (
+      select dedup.job_id
+      from keyed
+      join leasehold.dedup as dedup
+        on dedup.queue_id = keyed.queue_id
+        and dedup.dedup_key = keyed.dedup_key
+        and dedup.job_id = keyed.job_id
+      for update of dedup skip locked
+    )
+    select array_agg(wanted.job_id) into p_job_ids
+    from unnest(p_job_ids) as wanted (job_id)
+    where wanted.job_id not in (
+      select own.job_id from own except select free.job_id from free
+    );
+  end if;
+
   with wanted as materialized (
     select job.job_id, job.queue_id, job.priority
     from leasehold.job as job
@@ -3402,7 +3432,12 @@ begin
   set paused_at = leasehold._now()
   where queue.name = p_queue
     and queue.paused_at is null;
-  return found;
+  if found then
+    return true;
+  end if;
+  -- Even this answer waits for replication.
+  perform leasehold._await_replication();
+  return false;
 end;
 $$;
 
@@ -3433,6 +3468,8 @@ begin
   where queue.name = p_queue
     and queue.paused_at is not null;
   v_was_paused := found;
+  -- Even the answer of a repeated call waits for replication.
+  perform leasehold._await_replication();
 
   perform leasehold._wake((leasehold._queue(p_queue)).queue_id, leasehold._buckets());
   return v_was_paused;
@@ -3835,6 +3872,7 @@ begin
       and finished.job_id = job.job_id
     where job.job_id = p_job_id;
     if v_outcome = 'cancelled' then
+      perform leasehold._await_replication();
       return 'already_cancelled';
     elsif v_outcome is not null then
       perform leasehold._raise_lost(p_job_id, 'job_finished');
@@ -5627,7 +5665,7 @@ $$;
 
 -- begin sql/internal/_prune_jobs.sql
 -- Removes those of these jobs that have ended and whose retention has passed. Waits for nobody: who redrives
--- a job, removes it or was just told its end holds its row.
+-- a job or removes it holds its row.
 create or replace function leasehold._prune_jobs(
   p_job_ids bigint[],
   p_now timestamptz

@@ -45,6 +45,7 @@ begin
       and finished.job_id = job.job_id
     where job.job_id = p_job_id;
     if v_outcome = 'cancelled' then
+      perform leasehold._await_replication();
       return 'already_cancelled';
     elsif v_outcome is not null then
       perform leasehold._raise_lost(p_job_id, 'job_finished');

@@ -12,7 +12,12 @@ begin
   set paused_at = leasehold._now()
   where queue.name = p_queue
     and queue.paused_at is null;
-  return found;
+  if found then
+    return true;
+  end if;
+  -- Even this answer waits for replication.
+  perform leasehold._await_replication();
+  return false;
 end;
 $$;
 

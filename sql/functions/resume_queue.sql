@@ -15,6 +15,8 @@ begin
   where queue.name = p_queue
     and queue.paused_at is not null;
   v_was_paused := found;
+  -- Even the answer of a repeated call waits for replication.
+  perform leasehold._await_replication();
 
   perform leasehold._wake((leasehold._queue(p_queue)).queue_id, leasehold._buckets());
   return v_was_paused;

@@ -1,5 +1,5 @@
 -- Removes those of these jobs that have ended and whose retention has passed. Waits for nobody: who redrives
--- a job, removes it or was just told its end holds its row.
+-- a job or removes it holds its row.
 create or replace function leasehold._prune_jobs(
   p_job_ids bigint[],
   p_now timestamptz

@@ -20,6 +20,36 @@ begin
     return array[]::bigint[];
   end if;
 
+  if p_outcome is null then
+    -- Whoever has just been given a job by its dedup key holds that row until his commit.
+    with keyed as materialized (
+      select job.job_id, job.queue_id, job.dedup_key
+      from leasehold.job as job
+      where job.job_id = any (p_job_ids)
+        and job.dedup_key is not null
+    ), own as materialized (
+      select keyed.job_id
+      from keyed
+      join leasehold.dedup as dedup
+        on dedup.queue_id = keyed.queue_id
+        and dedup.dedup_key = keyed.dedup_key
+        and dedup.job_id = keyed.job_id
+    ), free as materialized (
+      select dedup.job_id
+      from keyed
+      join leasehold.dedup as dedup
+        on dedup.queue_id = keyed.queue_id
+        and dedup.dedup_key = keyed.dedup_key
+        and dedup.job_id = keyed.job_id
+      for update of dedup skip locked
+    )
+    select array_agg(wanted.job_id) into p_job_ids
+    from unnest(p_job_ids) as wanted (job_id)
+    where wanted.job_id not in (
+      select own.job_id from own except select free.job_id from free
+    );
+  end if;
+
   with wanted as materialized (
     select job.job_id, job.queue_id, job.priority
     from leasehold.job as job

@@ -220,6 +220,35 @@ describe('S08 settling waits for nobody', () => {
     }
   });
 
+  test('S08 a cancel or a pause that is repeated waits for replication all the same', async () => {
+    const queue = await createQueue();
+    const job = await admin.value(`select leasehold.enqueue($1, '1')`, [queue]);
+    const calls: [string, string | null, string][] = [
+      [CANCEL, job, 'already_cancelled'],
+      ['select leasehold.pause_queue($1)', queue, 'f'],
+      ['select leasehold.resume_queue($1)', queue, 'f'],
+    ];
+    const end = 'select pg_current_wal_insert_lsn()';
+    for (const [call, subject, answer] of calls) {
+      await admin.value(call, [subject]);
+      await one.begin();
+      const before = await one.value(end);
+      expect(await one.value(call, [subject])).toBe(answer);
+      expect(await one.value('select pg_current_xact_id_if_assigned()')).not.toBeNull();
+      expect(await one.value(end)).not.toBe(before);
+      await one.commit();
+    }
+  });
+
+  test('S08 purge_queue leaves a job whose dedup key another transaction holds', async () => {
+    const queue = await createQueue();
+    const enqueue = `select leasehold.enqueue($1, '1', p_dedup_key => $2)`;
+    for (const key of ['held', 'free']) await admin.value(enqueue, [queue, key]);
+    const purge = () => two.value('select leasehold.purge_queue($1)', [queue]);
+    expect(await meanwhile(() => one.value(enqueue, [queue, 'held']), purge)).toBe('1');
+    expect(await purge()).toBe('1');
+  });
+
   test('S08 purge_queue leaves what another transaction holds, and removes the rest', async () => {
     const { queue } = await leased(admin);
     await admin.rows(`select leasehold.enqueue($1, '1') from generate_series(1, 3)`, [queue]);
