@@ -5943,9 +5943,9 @@ end;
 $$;
 -- end sql/internal/_perform.sql
 
--- begin sql/internal/_suspects.sql
+-- begin sql/internal/_failing_jobs.sql
 -- The jobs, in any order, of which one makes a task of maintenance fail.
-create or replace function leasehold._suspects(
+create or replace function leasehold._failing_jobs(
   p_task text,
   p_limit integer
 )
@@ -5957,7 +5957,7 @@ declare
   v_now timestamptz := leasehold._now();
 begin
   return array(
-    select suspect.job_id
+    select failing.job_id
     from (
       (
         select scheduled.job_id
@@ -5988,13 +5988,13 @@ begin
           and finished.keep_until <= v_now
         limit 10 * p_limit
       )
-    ) as suspect
+    ) as failing
     order by random()
     limit p_limit
   );
 end;
 $$;
--- end sql/internal/_suspects.sql
+-- end sql/internal/_failing_jobs.sql
 
 -- begin sql/internal/_maintain.sql
 -- Does a task of maintenance, if it is due and nobody else is at it, or in any case. Never fails, not even where it
@@ -6062,7 +6062,7 @@ begin
     when others then
       problem := sqlerrm;
       begin
-        foreach v_job_id in array leasehold._suspects(p_task, 1000) loop
+        foreach v_job_id in array leasehold._failing_jobs(p_task, 1000) loop
           begin
             done := done + (
               select task.done from leasehold._perform(p_task, 1, v_until, v_job_id) as task

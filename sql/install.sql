@@ -141,7 +141,7 @@
 \ir internal/_prune_finished.sql
 \ir internal/_sweep.sql
 \ir internal/_perform.sql
-\ir internal/_suspects.sql
+\ir internal/_failing_jobs.sql
 \ir internal/_maintain.sql
 \ir functions/promote_due.sql
 \ir functions/reap_expired.sql

@@ -63,7 +63,7 @@ begin
     when others then
       problem := sqlerrm;
       begin
-        foreach v_job_id in array leasehold._suspects(p_task, 1000) loop
+        foreach v_job_id in array leasehold._failing_jobs(p_task, 1000) loop
           begin
             done := done + (
               select task.done from leasehold._perform(p_task, 1, v_until, v_job_id) as task

@@ -1,5 +1,5 @@
 -- The jobs, in any order, of which one makes a task of maintenance fail.
-create or replace function leasehold._suspects(
+create or replace function leasehold._failing_jobs(
   p_task text,
   p_limit integer
 )
@@ -11,7 +11,7 @@ declare
   v_now timestamptz := leasehold._now();
 begin
   return array(
-    select suspect.job_id
+    select failing.job_id
     from (
       (
         select scheduled.job_id
@@ -42,7 +42,7 @@ begin
           and finished.keep_until <= v_now
         limit 10 * p_limit
       )
-    ) as suspect
+    ) as failing
     order by random()
     limit p_limit
   );
