@@ -109,6 +109,7 @@ export class Running {
   #aborted: { readonly reason: AbortReason; readonly at: Instant } | undefined;
   #lost = false;
   #settled = false;
+  #ended = false;
 
   readonly checkpoint = new CheckpointSlot();
   /** When the handler began, and ended, on the monotonic clock. */
@@ -128,6 +129,8 @@ export class Running {
   declared: Outcome | undefined;
   /** Set once, when the handler has ended or was given up on. */
   outcome: Outcome | undefined;
+  /** Settles when the verdict on a handler that was given up on is delivered, or never will be. */
+  verdict: Promise<void> | undefined;
   /** Called when the handler is given up on and can be ended by force. */
   kill: (() => void) | undefined;
   /** Called when the lease was renewed or replaced, or is needed no more. */
@@ -277,6 +280,8 @@ export class Running {
    */
   async offerCheckpoint(data: JsonText, flush: boolean): Promise<void> {
     if (this.#settled) return;
+    // Nobody saves it any more.
+    if (this.#ended) throw isOver();
     this.checkpoint.offer(data);
     if (!flush) return;
     if (this.#lost) throw new JobAbort('lease_lost');
@@ -285,11 +290,14 @@ export class Running {
 
   /** Lets those who wait for a checkpoint go on: the attempt is over. */
   end(): void {
+    this.#ended = true;
     this.checkpoint.clear();
-    this.checkpoint.release(
-      new LeaseholdError('lease_lost', 'the attempt was over before the checkpoint was saved'),
-    );
+    this.checkpoint.release(isOver());
   }
+}
+
+function isOver(): LeaseholdError {
+  return new LeaseholdError('lease_lost', 'the attempt was over before the checkpoint was saved');
 }
 
 /** Names a running job in an event. */

@@ -475,6 +475,34 @@ describe.concurrent('side by side', () => {
     await until(() => scheduler.running === 0);
   });
 
+  test('S05 a handler that asks for a checkpoint to be saved once the scheduler has stopped is refused', async ({
+    onTestFinished: whenOver,
+  }) => {
+    const queue = await createQueue();
+    const gate = new Gate();
+    let saved: Promise<void> | undefined;
+    const scheduler = await startRecorded(
+      {
+        connection: url,
+        cancelGraceMs: 10,
+        handlers: {
+          [queue]: async (_, { checkpoint }) => {
+            await gate.pass();
+            saved = checkpoint('too late', { flush: true });
+            await saved;
+          },
+        },
+      },
+      whenOver,
+    );
+    await client.enqueue(queue, {});
+    await scheduler.event('job:started');
+    await scheduler.stop({ graceMs: 0 });
+    gate.open();
+    await until(() => saved !== undefined);
+    await expect(saved).rejects.toMatchObject({ code: 'lease_lost' });
+  });
+
   test('S05 stop is over in time during a start that nothing answers', async ({
     onTestFinished: whenOver,
   }) => {
