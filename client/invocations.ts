@@ -199,6 +199,8 @@ export class Invocations {
         status: 'lease_lost',
       });
     }
+    // Until it is delivered its lease is kept, and stop() waits for it and names it.
+    if (running.verdict !== undefined) await running.verdict;
     this.#end(running);
   }
 
@@ -388,11 +390,14 @@ export class Invocations {
     running.endTransaction?.();
     if (running.settled) return;
     if (reason === 'max_runtime') {
-      void this.#settle(running, { kind: 'fail', error: 'max_runtime_exceeded' });
+      running.verdict = this.#settle(running, { kind: 'fail', error: 'max_runtime_exceeded' });
     } else if (reason === 'cancelled' && !running.lost) {
-      void this.#settle(running, { kind: 'fail', error: 'the handler ignores the cancel' });
+      running.verdict = this.#settle(running, {
+        kind: 'fail',
+        error: 'the handler ignores the cancel',
+      });
     } else if (reason === 'shutdown' && this.#options.releaseStuck) {
-      void this.#settle(running, { kind: 'release' });
+      running.verdict = this.#settle(running, { kind: 'release' });
     }
   }
 

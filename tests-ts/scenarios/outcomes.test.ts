@@ -882,6 +882,26 @@ describe('S02 an outcome', () => {
     });
   });
 
+  test('S02 the verdict on a handler that was given up is delivered or named, though the handler ends meanwhile', async () => {
+    const queue = await createQueue({ maxRuntimeMs: 1000 });
+    const id = await client.enqueue(queue, {});
+    await refuse(id);
+    const gate = new Gate();
+    const ended = new Gate();
+    const scheduler = await startRecorded({
+      connection: url,
+      cancelGraceMs: 10,
+      handlers: { [queue]: () => gate.pass().finally(() => void ended.pass()) },
+    });
+    await failedToSettle(scheduler, 'P0001');
+    gate.open();
+    await until(() => ended.reached === 1);
+    expect(await scheduler.stop({ graceMs: 0 })).toMatchObject({
+      undelivered: [{ jobId: id, outcome: 'fail' }],
+    });
+    ended.open();
+  });
+
   test('S02 a checkpoint before the outcome waits for the database as the outcome does', async () => {
     await createRole(pool);
     const queue = await createQueue();
