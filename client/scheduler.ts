@@ -389,18 +389,27 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     void this.#listener?.run();
     this.#maintainIn(jittered(this.#timing.maintenanceMs));
 
+    let forgetsAt = Infinity;
     while (!this.#stopping.signal.aborted) {
       if (this.#calls.length === 0) this.#ask(1);
       const [call] = this.#calls;
       if (call !== undefined) {
-        if (await call.answer) this.#exhausted.delete(call.share);
-        else this.#exhausted.add(call.share);
-      } else if (this.#exhausted.size > 0) {
+        if (await call.answer) {
+          this.#exhausted.delete(call.share);
+          // One that never runs out must not keep the others from being asked again.
+          if (performance.now() >= forgetsAt) this.#exhausted.clear();
+        } else {
+          if (this.#exhausted.size === 0) forgetsAt = performance.now() + this.#timing.pollMs;
+          this.#exhausted.add(call.share);
+        }
+      } else if (this.#exhausted.size > 0 && this.#invocations.wanted() > 0) {
         // The others have no room: that there is some ends this.
         await this.#waitForJobs();
         this.#exhausted.clear();
-      } else if (this.#served(this.#queues).length > 0) await this.#waitForSlot();
-      else await this.#wake.wait(jittered(this.#timing.pollMs));
+      } else if (this.#served(this.#queues).length > 0) {
+        this.#exhausted.clear();
+        await this.#waitForSlot();
+      } else await this.#wake.wait(jittered(this.#timing.pollMs));
     }
     // What calls under way still bring is released.
     await Promise.all(this.#calls.map(({ answer }) => answer));
@@ -499,7 +508,11 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
         return { sentAt, ...leased };
       } catch (error) {
         this.#portion.failed(error, request.limit);
-        throw error;
+        const isMissing = error instanceof LeaseholdError && error.code === 'queue_not_found';
+        if (!isMissing || this.#shares.length === 1) throw error;
+        // None of this share is left. Other shares must not wait until one is back.
+        await this.#register().catch(() => undefined);
+        return { sentAt, jobs: [], mayBeMore: false };
       }
     });
     share.asks(limit);

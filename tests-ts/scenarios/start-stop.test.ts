@@ -62,6 +62,25 @@ describe('S12 a queue that is missing', () => {
     expect(scheduler.eventsOf('call:failed')).toEqual([]);
   });
 
+  test('S12 a queue with a limit of its own that is dropped does not keep a scheduler from the others', async () => {
+    const [kept, dropped] = [await createQueue(), await createQueue()];
+    const scheduler = await startRecorded({
+      connection: url,
+      pollMs: 50,
+      leaseMs: 3000,
+      handlers: { [dropped]: { concurrency: 1, handler: () => 'done' }, [kept]: () => 'done' },
+    });
+    await client.dropQueue(dropped);
+    await scheduler.event('queue:missing', ({ queue }) => queue === dropped);
+    await scheduler.settled(await client.enqueue(kept, {}));
+
+    await client.createQueue(dropped);
+    await scheduler.settled(await client.enqueue(dropped, {}));
+    await scheduler.event('queue:found', ({ queue }) => queue === dropped);
+    expect(scheduler.eventsOf('queue:missing')).toHaveLength(1);
+    expect(scheduler.eventsOf('call:failed')).toEqual([]);
+  });
+
   test('S12 a scheduler starts though a queue is missing, says so once, and serves it once it is there', async () => {
     const kept = await createQueue();
     const missing = `${kept} of tomorrow`;
@@ -784,6 +803,41 @@ describe('S40 a limit of a queue', () => {
       },
     });
     for (const id of ids) await scheduler.settled(id);
+  });
+
+  test('S40 slots that become free are filled without a poll while another queue is empty', async () => {
+    const [busy, idle] = [await createQueue(), await createQueue()];
+    const jobs = Array.from({ length: 12 }, (_, n) => ({ payload: n }));
+    const ids = await client.enqueueMany(busy, jobs);
+    const scheduler = await startRecorded({
+      connection: url,
+      listenConnection: false,
+      maintenanceMs: 0,
+      pollMs: 3_600_000,
+      concurrency: 2,
+      handlers: { [idle]: { concurrency: 1, handler: () => 'done' }, [busy]: () => 'done' },
+    });
+    for (const id of ids) await scheduler.settled(id);
+  });
+
+  test('S40 a queue that was empty is looked at again while another one keeps all slots busy', async () => {
+    const [busy, late] = [await createQueue(), await createQueue()];
+    await client.enqueueMany(busy, [{ payload: 1 }, { payload: 2 }, { payload: 3 }]);
+    const scheduler = await startRecorded({
+      connection: url,
+      listenConnection: false,
+      maintenanceMs: 0,
+      pollMs: 3_600_000,
+      concurrency: 2,
+      handlers: {
+        [late]: { concurrency: 1, handler: () => 'done' },
+        [busy]: async () => {
+          await client.enqueue(busy, {});
+        },
+      },
+    });
+    await scheduler.event('job:settled');
+    await scheduler.settled(await client.enqueue(late, {}));
   });
 
   test('S40 a scheduler all of whose queues are at their limits rests until there is room', async () => {
