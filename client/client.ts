@@ -1,4 +1,4 @@
-import { fromDriver, fromHandshake, LeaseholdError, schemaUnknown } from './errors.ts';
+import { fromDriver, fromHandshake, isPassing, LeaseholdError, schemaUnknown } from './errors.ts';
 import { payloadJson, toJson, toText } from './json.ts';
 import * as rows from './rows.ts';
 import { type QueueSchemas, validate } from './standard-schema.ts';
@@ -159,7 +159,12 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
     if (KNOWN_SCHEMA_VERSIONS.includes(version)) return;
     const newest = Math.max(...KNOWN_SCHEMA_VERSIONS);
     // A newer schema says whom it serves; one that cannot be asked serves none but its own clients.
-    if (version > newest && (await this.oldestClient().catch(() => Infinity)) <= newest) return;
+    const ifRefused = (error: unknown): number => {
+      // That it could not be asked just now says nothing.
+      if (isPassing(error)) throw error;
+      return Infinity;
+    };
+    if (version > newest && (await this.oldestClient().catch(ifRefused)) <= newest) return;
     throw schemaUnknown(version, KNOWN_SCHEMA_VERSIONS);
   }
 

@@ -2,6 +2,7 @@ export {
   Client,
   type ClientOptions,
   type Completion,
+  type DeadLetter,
   type Failure,
   KNOWN_SCHEMA_VERSIONS,
   type LeaseRequest,

@@ -139,3 +139,14 @@ test('Client asks for the version once, however many calls it makes', async () =
   await Promise.all([client.enqueue('q', 1), client.enqueue('q', 2), client.using(pool).tick()]);
   expect(asked.filter((text) => text.includes('schema_version'))).toHaveLength(1);
 });
+
+test('S37 a newer schema that could not be asked whom it serves is not taken for an unknown one', async () => {
+  const lost = new Error('Connection terminated unexpectedly');
+  const client = new Client({
+    query: async (text) => {
+      if (text.includes('oldest_client')) throw lost;
+      return { rows: [{ version: newest + 1 }] };
+    },
+  });
+  await expect(client.checkSchema()).rejects.toBe(lost);
+});
