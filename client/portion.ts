@@ -1,7 +1,16 @@
-import { LeaseholdError } from './errors.ts';
+import { LeaseholdError, sqlstateOf } from './errors.ts';
+
+/** A statement timeout, and no memory for the statement. */
+const TOO_LARGE_STATES: readonly string[] = ['57014', '53200'];
+
+/** Whether less might have got through: the call missed its deadline, or the server gave it up. */
+export function mayBeTooLarge(error: unknown): boolean {
+  if (error instanceof LeaseholdError && error.code === 'deadline_exceeded') return true;
+  return TOO_LARGE_STATES.includes(sqlstateOf(error) ?? '');
+}
 
 /**
- * How much one call may carry, of items or bytes. Half of what was sent when a call misses its deadline, until
+ * How much one call may carry, of items or bytes. Half of what was sent if that may have been too large, until
  * something gets through; then twice as much with each call that is answered.
  */
 export class Portion {
@@ -23,7 +32,7 @@ export class Portion {
 
   /** Not every error says that the call was too large. */
   failed(error: unknown, sent: number): void {
-    if (!(error instanceof LeaseholdError) || error.code !== 'deadline_exceeded') return;
+    if (!mayBeTooLarge(error)) return;
     this.#size = Math.max(1, Math.floor(Math.min(this.#size, sent) / 2));
   }
 

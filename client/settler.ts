@@ -5,7 +5,7 @@ import { isPassing, namesItem } from './errors.ts';
 import type { SchedulerEvent } from './events.ts';
 import { bearerOf } from './heart.ts';
 import { describeResult } from './json.ts';
-import { Portion, weightOf } from './portion.ts';
+import { mayBeTooLarge, Portion, weightOf } from './portion.ts';
 import { deadLetter, JobAbort, type Outcome, type Running, reference } from './running.ts';
 import type { HeartbeatAnswer, Lease, Settlement } from './types.ts';
 
@@ -147,7 +147,7 @@ export class Settler {
 
   /**
    * Delivers a batch in calls that are not too large, each repeated while errors pass. Resolves to an error
-   * that does not, and what is left then.
+   * that does not, or that one outcome alone has met by its size, and what is left then.
    */
   async #try(batch: readonly Delivery[]): Promise<Failure | undefined> {
     let rest = batch;
@@ -166,7 +166,9 @@ export class Settler {
         if (!namesItem(error)) {
           this.#options.onEvent({ type: 'call:failed', call: 'settle', error });
         }
-        if (!isPassing(error)) return { error, batch: rest };
+        // One that is too slow for the line must not keep the others waiting.
+        const isTooSlow = part.length === 1 && mayBeTooLarge(error);
+        if (isTooSlow || !isPassing(error)) return { error, batch: rest };
         await this.#sleep(backoffMs(tries++));
       }
     }

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { Client } from '../../client/index.ts';
+import { Portion } from '../../client/portion.ts';
 import { createDatabase } from '../support/database.ts';
 import { startProxy } from '../support/proxy.ts';
 import { Gate, startRecorded, TSX_THREADS } from '../support/recorded.ts';
@@ -627,6 +628,41 @@ describe('S09 batches are bounded by bytes', () => {
     await until(() => scheduler.eventsOf('job:settled').length >= 12);
     expect(await client.queueStats(queue)).toMatchObject([{ leased: 0, completed: 12 }]);
     expect(scheduler.eventsOf('outcome:refused')).toEqual([]);
+  });
+
+  test('S09 a result that never arrives in time holds up no other outcome', async () => {
+    const queue = await fill(2, 1);
+    const proxy = await proxied();
+    const gate = new Gate();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      callTimeoutMs: 500,
+      handlers: {
+        [queue]: async ({ payload }) => {
+          if (payload === 'small') return 'small';
+          await gate.pass();
+          return 'y'.repeat(300 * KIB);
+        },
+      },
+    });
+    await until(() => gate.reached === 2);
+    proxy.bytesPerSecond = 100 * KIB;
+    gate.open();
+    await scheduler.event('call:failed', ({ call }) => call === 'settle');
+    await scheduler.settled(await client.enqueue(queue, 'small'));
+    expect(await client.queueStats(queue)).toMatchObject([{ leased: 2, completed: 1 }]);
+  });
+
+  test('S09 a batch that the server gives up for its size is sent again in parts', () => {
+    const portion = new Portion(100);
+    for (const code of ['57014', '53200']) {
+      portion.failed(Object.assign(new Error('too much'), { code }), 100);
+    }
+    expect(portion.size).toBe(25);
+    portion.failed(Object.assign(new Error('away'), { code: '57P01' }), 25);
+    expect(portion.size).toBe(25);
+    portion.answered();
+    expect(portion.size).toBe(50);
   });
 
   test('S09 checkpoints over a slow link cost no lease, neither theirs nor that of a bystander', async () => {
