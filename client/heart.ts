@@ -130,9 +130,12 @@ export class Heart {
     let nextMs = jittered(heartbeatMs);
     try {
       if (all && (await this.#renewAll())) nextMs = Math.min(nextMs, heartbeatMs / 4);
-      if (all && !this.#stopped) await register();
+      // Whether it fails, no checkpoint has to wait for.
+      const registered = all && !this.#stopped ? register() : undefined;
+      registered?.catch(() => undefined);
       // Renewals do not wait for checkpoints: those that are left go in the next round.
       if (saves) await this.#saveAll(performance.now() + nextMs);
+      await registered;
       this.#failures = 0;
     } catch (error) {
       if (!this.#stopped) onEvent({ type: 'call:failed', call: 'heartbeat', error });
