@@ -177,6 +177,22 @@ export class Transactions {
     return pool;
   }
 
+  /** Asks the database at READ COMMITTED, whatever isolation its transactions begin with. */
+  async #ask<T>(question: (client: Client) => Promise<T>): Promise<T> {
+    const pool = await this.#opened();
+    const connection = await pool.connect();
+    let isOver = false;
+    try {
+      await connection.query('begin isolation level read committed');
+      const answer = await question(Client.unchecked(connection));
+      await connection.query('commit');
+      isOver = true;
+      return answer;
+    } finally {
+      connection.release(!isOver);
+    }
+  }
+
   /**
    * Whether a transaction whose commit was not answered has completed the job. Undefined: the handler has to
    * stop before the database has told. No call of these can complete the job.
@@ -185,12 +201,17 @@ export class Transactions {
     const { signal } = holder;
     for (let tries = 0; !signal.aborted && !this.#closed; tries++) {
       try {
-        const client = Client.unchecked(await this.#opened());
-        const [answer] = await unlessAborted(client.heartbeatMany([lease]), signal);
+        const [answer] = await unlessAborted(
+          this.#ask((client) => client.heartbeatMany([lease])),
+          signal,
+        );
         if (answer?.status === 'ok' || answer?.status === 'revived') return false;
         if (answer?.status === 'lost') {
           const failure = { ...lease, error: EFFECTS_NOT_COMMITTED.error };
-          const [settlement] = await unlessAborted(client.failMany([failure]), signal);
+          const [settlement] = await unlessAborted(
+            this.#ask((client) => client.failMany([failure])),
+            signal,
+          );
           if (settlement !== undefined && hasCompleted(holder, settlement)) return true;
           const status: string | undefined = settlement?.status;
           // Erased by this transaction or, since the lease may be lost, by another worker: nobody knows.

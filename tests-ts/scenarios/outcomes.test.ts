@@ -493,6 +493,37 @@ describe('S01 transaction', () => {
     },
   );
 
+  test('S01 the database tells what became of a commit, whatever isolation it begins with', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const id = await client.enqueue(queue, {});
+    const ends: unknown[] = [];
+    const scheduler = await startRecorded({
+      connection: {
+        connectionString: proxy.url,
+        options: '-c default_transaction_isolation=serializable',
+      },
+      // Nothing else commits meanwhile.
+      listenConnection: false,
+      concurrency: 1,
+      maintenanceMs: 0,
+      handlers: {
+        [queue]: async (job, { transaction }) => {
+          const end = await transaction(async (connection) => {
+            await insert(connection, job);
+            proxy.plant({ sql: 'commit', at: 'before-reply', deed: 'rst' });
+            return 'done';
+          });
+          ends.push(end);
+        },
+      },
+    });
+    await scheduler.event('job:settled', ({ status }) => status === 'completed');
+    await until(() => ends.length === 1);
+    expect(ends).toEqual(['done']);
+    expect(await effects(id)).toEqual([1]);
+  });
+
   test('S01 a commit that nobody can ask about is confirmed once the database is back', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
