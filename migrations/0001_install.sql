@@ -2780,13 +2780,14 @@ $$;
 
 -- begin sql/internal/_take_lapsed.sql
 -- Takes expired leases off their holders, and says of each whether its worker lost others with it: those
--- renewed about when this one was. What expired in an outage waits one length for its worker.
+-- renewed about when this one was; and whether the worker was seen afterwards, looked at no earlier than it was
+-- decided to take the lease. What expired in an outage waits one length for its worker.
 create or replace function leasehold._take_lapsed(
   p_now timestamptz,
   p_limit integer,
   p_job_id bigint default null
 )
-  returns table (held leasehold.lease, in_company boolean)
+  returns table (held leasehold.lease, in_company boolean, survived boolean)
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -2847,6 +2848,9 @@ begin
         and attempt.heartbeat_at between
           (gone.held).heartbeat_at - (gone.held).duration / 2
           and (gone.held).heartbeat_at + (gone.held).duration / 2
+    ),
+    leasehold._survived(
+      (gone.held).worker_id, (gone.held).leased_at, (gone.held).expires_at, (gone.held).job_id
     )
   from gone
   left join beside on beside.job_id = (gone.held).job_id;
@@ -5606,10 +5610,7 @@ begin
           lapsed.overran,
           not lapsed.cancelled and (
             lapsed.overran
-            or not leasehold._survived(
-              (lapsed.held).worker_id, (lapsed.held).leased_at, (lapsed.held).expires_at,
-              (lapsed.held).job_id
-            ) and (
+            or not lapsed.survived and (
               not lapsed.in_company
               -- The only suspect among them. Every other time: one that has not lapsed before may be the one
               -- that kills, and is a suspect itself the next time but one.
@@ -5620,6 +5621,7 @@ begin
           select
             lapsed.held,
             lapsed.in_company,
+            lapsed.survived,
             (lapsed.held).cancel_requested_at is not null as cancelled,
             coalesce((lapsed.held).heartbeat_at >= (lapsed.held).runs_until, false) as overran
           from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed

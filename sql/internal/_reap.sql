@@ -51,10 +51,7 @@ begin
           lapsed.overran,
           not lapsed.cancelled and (
             lapsed.overran
-            or not leasehold._survived(
-              (lapsed.held).worker_id, (lapsed.held).leased_at, (lapsed.held).expires_at,
-              (lapsed.held).job_id
-            ) and (
+            or not lapsed.survived and (
               not lapsed.in_company
               -- The only suspect among them. Every other time: one that has not lapsed before may be the one
               -- that kills, and is a suspect itself the next time but one.
@@ -65,6 +62,7 @@ begin
           select
             lapsed.held,
             lapsed.in_company,
+            lapsed.survived,
             (lapsed.held).cancel_requested_at is not null as cancelled,
             coalesce((lapsed.held).heartbeat_at >= (lapsed.held).runs_until, false) as overran
           from leasehold._take_lapsed(v_now, p_limit, p_job_id) as lapsed

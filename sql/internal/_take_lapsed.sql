@@ -1,11 +1,12 @@
 -- Takes expired leases off their holders, and says of each whether its worker lost others with it: those
--- renewed about when this one was. What expired in an outage waits one length for its worker.
+-- renewed about when this one was; and whether the worker was seen afterwards, looked at no earlier than it was
+-- decided to take the lease. What expired in an outage waits one length for its worker.
 create or replace function leasehold._take_lapsed(
   p_now timestamptz,
   p_limit integer,
   p_job_id bigint default null
 )
-  returns table (held leasehold.lease, in_company boolean)
+  returns table (held leasehold.lease, in_company boolean, survived boolean)
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -66,6 +67,9 @@ begin
         and attempt.heartbeat_at between
           (gone.held).heartbeat_at - (gone.held).duration / 2
           and (gone.held).heartbeat_at + (gone.held).duration / 2
+    ),
+    leasehold._survived(
+      (gone.held).worker_id, (gone.held).leased_at, (gone.held).expires_at, (gone.held).job_id
     )
   from gone
   left join beside on beside.job_id = (gone.held).job_id;
