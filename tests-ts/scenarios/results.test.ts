@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -396,6 +397,24 @@ test('S13 an exception of nobody knows whom is charged to a job only in a thread
   expect(await scheduler.settled(suspect, 1)).toMatchObject({ status: 'released' });
   expect(await scheduler.settled(suspect, 2)).toMatchObject({ status: 'dead' });
   expect((await client.job(suspect)).history.at(-1)?.error).toMatch(/^Error: of nobody knows/);
+});
+
+test('S13 a scheduler leases no more than its threads can start: the rest is for others at once', async () => {
+  const [queue, here] = [await createQueue(), await createQueue()];
+  const payload = { do: 'until-abort' };
+  const ids = await client.enqueueMany(queue, Array(10).fill({ payload }));
+  const scheduler = await startRecorded({
+    connection: url,
+    concurrency: 10,
+    threads: { ...TSX_THREADS, max: 2 },
+    handlers: { [queue]: { module: handlerModule('act') }, [here]: () => 'done' },
+  });
+  await until(() => scheduler.eventsOf('job:started').length >= 2);
+  const others = await client.leaseJobs([queue], { workerId: randomUUID(), limit: 10 });
+  expect(others.map(({ jobId }) => jobId)).toEqual(ids.slice(2));
+  expect(await scheduler.settled(await client.enqueue(here, {}))).toMatchObject({
+    status: 'completed',
+  });
 });
 
 /** What is enqueued is not what the handler sees, and neither side takes what is the other's. */
