@@ -686,9 +686,17 @@ describe('S09 batches are bounded by bytes', () => {
       },
     });
     await until(() => gate.reached === 5);
+    const { rows } = await pool.query('select expires_at from leasehold.lease where job_id = $1', [
+      bystander,
+    ]);
+    const past = 'select clock_timestamp() > $1 as is_past';
+    // Not even one of them arrives in time, renewals do.
+    proxy.bytesPerSecond = 10 * KIB;
+    gate.open();
+    await until(async () => (await pool.query(past, [rows[0].expires_at])).rows[0].is_past);
+    expect(scheduler.eventsOf('job:lost')).toEqual([]);
     // All of them take longer than a renewal may, each one does not.
     proxy.bytesPerSecond = 150 * KIB;
-    gate.open();
     await until(() => scheduler.eventsOf('job:settled').length >= 5);
     expect(scheduler.eventsOf('job:lost')).toEqual([]);
     expect(await client.queueStats(queue)).toMatchObject([{ leased: 0, completed: 5 }]);
