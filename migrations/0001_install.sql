@@ -674,6 +674,25 @@ from leasehold.lease as lease;
 comment on view leasehold._live is 'Every job that has not finished, whatever its position, in one shape.';
 -- end sql/internal/_live.sql
 
+-- begin sql/internal/_limit_waits.sql
+-- From here on the caller waits 5 seconds at most for a lock, less if its own lock_timeout is shorter. Answers what
+-- that was: whoever calls this sets it again at the end. A setting of the function would hide the caller's.
+create or replace function leasehold._limit_waits()
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lock_timeout text := current_setting('lock_timeout');
+begin
+  if v_lock_timeout::interval not between interval '1 millisecond' and interval '5 seconds' then
+    perform set_config('lock_timeout', '5s', true);
+  end if;
+  return v_lock_timeout;
+end;
+$$;
+-- end sql/internal/_limit_waits.sql
+
 -- begin sql/internal/_require_writable.sql
 create or replace function leasehold._require_writable()
   returns void
@@ -2306,8 +2325,9 @@ create or replace function leasehold._deduplicate(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
+declare
+  v_lock_timeout text := leasehold._limit_waits();
 begin
   -- Taken in key order, so that two batches cannot deadlock. A key whose window has passed and
   -- whose job has ended is taken anew; any other stays, locked until the caller's commit.
@@ -2321,6 +2341,7 @@ begin
   set job_id = excluded.job_id, expires_at = excluded.expires_at
   where dedup.expires_at <= p_now
     and not leasehold._is_live(dedup.job_id);
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   return array(
     select coalesce(holder.job_id, p_fresh_ids[job.ordinality])
@@ -2547,11 +2568,8 @@ create or replace function leasehold._await_holder(
   set enable_seqscan = off
 as $$
 declare
-  v_lock_timeout text := current_setting('lock_timeout');
+  v_lock_timeout text := leasehold._limit_waits();
 begin
-  if v_lock_timeout::interval not between interval '1 millisecond' and interval '5 seconds' then
-    perform set_config('lock_timeout', '5s', true);
-  end if;
 
   -- Heartbeats of others must pass an assertion, and assertions each other: no stronger than the caller needs.
   if p_strength = 'key share' then
@@ -3330,9 +3348,9 @@ create or replace function leasehold.create_queue(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_is_new boolean;
 begin
   perform leasehold._require_writable();
@@ -3366,6 +3384,7 @@ begin
     );
   end if;
 
+  v_lock_timeout := leasehold._limit_waits();
   with added as (
     insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing
     returning queue.queue_id
@@ -3388,6 +3407,7 @@ begin
     max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
     dropped_at = null
   where queue.name = p_queue;
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   return v_is_new;
 exception
@@ -3418,6 +3438,7 @@ Returns whether it is new: false if there was one of that name, dropped ones inc
 Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. A new retention is for jobs that end after it.
+Waits up to 10 seconds for another transaction that creates or changes the queue, then raises 55P03.
 Raises LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/create_queue.sql
 
@@ -3427,21 +3448,25 @@ create or replace function leasehold.pause_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
+declare
+  v_lock_timeout text;
+  v_is_new boolean;
 begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
 
+  v_lock_timeout := leasehold._limit_waits();
   update leasehold.queue as queue
   set paused_at = leasehold._now()
   where queue.name = p_queue
     and queue.paused_at is null;
-  if found then
-    return true;
+  v_is_new := found;
+  perform set_config('lock_timeout', v_lock_timeout, true);
+  if not v_is_new then
+    -- Even this answer waits for replication.
+    perform leasehold._await_replication();
   end if;
-  -- Even this answer waits for replication.
-  perform leasehold._await_replication();
-  return false;
+  return v_is_new;
 end;
 $$;
 
@@ -3451,6 +3476,7 @@ $doc$Stops leasing from a queue. Enqueueing goes on, and so do the jobs that are
 p_queue  the queue to pause
 
 Returns whether it was not paused before.
+Waits up to 10 seconds for another transaction that changes the queue, then raises 55P03.
 Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/pause_queue.sql
 
@@ -3460,18 +3486,20 @@ create or replace function leasehold.resume_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_was_paused boolean;
 begin
   perform leasehold._require_writable(), leasehold._queue(p_queue);
 
+  v_lock_timeout := leasehold._limit_waits();
   update leasehold.queue as queue
   set paused_at = null
   where queue.name = p_queue
     and queue.paused_at is not null;
   v_was_paused := found;
+  perform set_config('lock_timeout', v_lock_timeout, true);
   -- Even the answer of a repeated call waits for replication.
   perform leasehold._await_replication();
 
@@ -3486,6 +3514,7 @@ $doc$Lets a paused queue be leased from again, and wakes its workers.
 p_queue  the queue to resume
 
 Returns whether it was paused before.
+Waits up to 10 seconds for another transaction that changes the queue, then raises 55P03.
 Raises LH005 queue_not_found, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/resume_queue.sql
 
@@ -3537,9 +3566,9 @@ create or replace function leasehold.drop_queue(p_queue text)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_queue leasehold.queue;
 begin
   perform leasehold._require_read_committed();
@@ -3551,10 +3580,12 @@ begin
         hint = 'Let them finish, cancel them, or remove those that nobody works on with purge_queue.';
   end if;
 
+  v_lock_timeout := leasehold._limit_waits();
   -- The row stays. A job that slips in from a transaction begun before is cancelled by prune.
   update leasehold.queue as queue
   set dropped_at = leasehold._now(), paused_at = null
   where queue.queue_id = v_queue.queue_id;
+  perform set_config('lock_timeout', v_lock_timeout, true);
   return true;
 end;
 $$;
@@ -3565,6 +3596,7 @@ $doc$Drops a queue that has no live job. Its finished jobs stay until their rete
 p_queue  the queue to drop
 
 Returns true, or raises. Creating a queue of that name again keeps the settings of the old one where it names none.
+Waits up to 10 seconds for another transaction that changes the queue, then raises 55P03.
 Raises LH005 queue_not_found, LH006 isolation_not_supported, LH007 read_only, LH009 queue_not_empty, 22023.$doc$;
 -- end sql/functions/drop_queue.sql
 
@@ -3824,6 +3856,7 @@ p_jobs   an array of objects: payload, and any of headers, priority, run_at, del
          spans as text that PostgreSQL reads as an interval ("90 seconds", "PT1H")
 
 Returns the job ids in the order given; the id of the job that has the key, where a dedup key is taken.
+Waits up to 10 seconds for another transaction that enqueues one of the dedup keys, then raises 55P03.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22003, 22007, 22008 or
 22015 for a value that cannot be read as a number, span or instant. Works at every isolation level.$doc$;
 -- end sql/functions/enqueue_many.sql
@@ -3922,9 +3955,9 @@ create or replace function leasehold.register_worker(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_now timestamptz;
 begin
   perform leasehold._require_read_committed();
@@ -3935,6 +3968,7 @@ begin
   perform leasehold._require_number('number of queues', cardinality(p_queues), 0, 10000);
   perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
 
+  v_lock_timeout := leasehold._limit_waits();
   v_now := leasehold._now();
   insert into leasehold.worker as worker (
     worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues, secret
@@ -3956,6 +3990,7 @@ begin
   if p_secret is not null then
     perform leasehold._excuse(p_worker_id);
   end if;
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   return array(
     select queue.queue_id
@@ -3985,6 +4020,7 @@ With a secret, losses are taken back that were charged for leases of this worker
 not reach the database, say, and not because it had vanished. Not more than ten times for one job.
 A worker that never registers may lease all the same; people do not see it, and an outage of the
 database counts as its loss. Register before leasing.
+Waits up to 10 seconds for another transaction that registers the same worker, then raises 55P03.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023, also for a secret that is not the worker's.
 Safe to repeat.$doc$;
 -- end sql/functions/register_worker.sql
@@ -3995,20 +4031,25 @@ create or replace function leasehold.retire_worker(p_worker_id uuid)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
+declare
+  v_lock_timeout text;
+  v_is_gone boolean;
 begin
   perform leasehold._require_read_committed();
   if p_worker_id is null then
     raise exception 'worker id must not be null' using errcode = 'invalid_parameter_value';
   end if;
 
+  v_lock_timeout := leasehold._limit_waits();
   delete from leasehold.worker as worker
   where worker.worker_id = p_worker_id
     and not exists (
       select from leasehold.lease as lease where lease.worker_id = p_worker_id
     );
-  return found;
+  v_is_gone := found;
+  perform set_config('lock_timeout', v_lock_timeout, true);
+  return v_is_gone;
 end;
 $$;
 
@@ -4018,6 +4059,7 @@ $doc$Removes a worker process that stops, unless it still holds leases.
 p_worker_id  the worker
 
 Returns whether it was removed. Workers that vanish are removed by prune after a day.
+Waits up to 10 seconds for another transaction that registers it, then raises 55P03.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023. Safe to repeat.$doc$;
 -- end sql/functions/retire_worker.sql
 
@@ -4126,7 +4168,6 @@ create or replace function leasehold.lease_jobs(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_seqscan = off
@@ -4135,6 +4176,7 @@ create or replace function leasehold.lease_jobs(
   set enable_bitmapscan = off
 as $$
 declare
+  v_lock_timeout text;
   c_endless constant bigint := 9223372036854775807;
   c_priorities constant smallint[] := array[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]::smallint[];
   v_queues leasehold.queue[];
@@ -4217,11 +4259,13 @@ begin
     -- A call made before under this id is answered with the leases it made. One that is under way
     -- is waited for at the unique key. A quiet poll writes nothing.
     if p_request_id is not null and not v_remembered then
+      v_lock_timeout := leasehold._limit_waits();
       insert into leasehold.request (request_id, requested_at)
       values (p_request_id, leasehold._now())
       on conflict do nothing;
-      exit when not found;
-      v_remembered := true;
+      v_remembered := found;
+      perform set_config('lock_timeout', v_lock_timeout, true);
+      exit when not v_remembered;
     end if;
 
     v_now := leasehold._now();
@@ -4382,7 +4426,8 @@ this call, also where it was rolled back. Payloads, headers and checkpoints of a
 it is of one job. None is returned only where none can be had.
 Of jobs that have lapsed twice or more, which may be what kills their workers, a worker holds one at a time.
 Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
+Locks the rows it takes and skips what others have locked. Waits up to 5 seconds for a call that is under way
+with the same request id, then raises 55P03. Safe to repeat with p_request_id for ten minutes.$doc$;
 -- end sql/functions/lease_jobs.sql
 
 -- begin sql/functions/heartbeat.sql
@@ -4716,7 +4761,6 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_nestloop = off
@@ -4725,6 +4769,7 @@ create or replace function leasehold.complete_many(
   set enable_indexscan = on
 as $$
 declare
+  v_lock_timeout text;
   v_ended record;
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
@@ -4738,6 +4783,7 @@ begin
     perform leasehold._require_documents('result', p_results);
   end if;
 
+  v_lock_timeout := leasehold._limit_waits();
   for v_look in 1..2 loop
     with ended as (
       -- One walk of the key. "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
@@ -4816,6 +4862,7 @@ begin
     ) as free;
     exit when v_locked is null;
   end loop;
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   if cardinality(v_job_ids) = cardinality(p_job_ids) and v_late = '{}' then
     return query select item.job_id, 'completed', false, null::interval
@@ -4862,7 +4909,8 @@ Returns a settlement an item, in the order given: completed, already_completed, 
 lease_lost, job_not_found, job_cancelled, job_finished. busy means that another transaction holds the row just
 now; the job was not completed, ask again.
 Raises LH006 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease rows in id order and waits for none. Safe to repeat: the first accepted result stays.$doc$;
+Locks the lease rows in id order and passes over those that are held. Only for a row that another transaction locks
+in that instant, it waits up to 10 seconds, then raises 55P03. Safe to repeat: the first accepted result stays.$doc$;
 -- end sql/functions/complete_many.sql
 
 -- begin sql/functions/fail.sql
@@ -5376,9 +5424,9 @@ create or replace function leasehold.redrive(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_queue leasehold.queue;
   v_now timestamptz;
   v_job_ids bigint[];
@@ -5430,6 +5478,7 @@ begin
     for no key update skip locked
   );
 
+  v_lock_timeout := leasehold._limit_waits();
   -- Of the jobs of one key one may live. A key that is free, or that no live job has, is taken back.
   with keyed as (
     select job.job_id, job.queue_id, job.dedup_key
@@ -5452,6 +5501,7 @@ begin
   from unnest(v_job_ids) as mine (job_id)
   where not exists (select from keyed where keyed.job_id = mine.job_id)
     or exists (select from taken where taken.job_id = mine.job_id);
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   with risen as (
     delete from leasehold.finished as finished

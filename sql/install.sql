@@ -31,6 +31,7 @@
 \ir types/_ending.sql
 \ir internal/_live.sql
 -- Group: internal: guards
+\ir internal/_limit_waits.sql
 \ir internal/_require_writable.sql
 \ir internal/_require_read_committed.sql
 \ir internal/_require_batch.sql

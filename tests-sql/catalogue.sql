@@ -1,6 +1,6 @@
 -- catalogue: rules that hold for every object of the schema, whoever adds the next one.
 begin;
-select plan(44);
+select plan(45);
 
 create temp view function as
 select proc.oid, proc.proname as name, regexp_replace(proc.prosrc, '--[^\n]*', '', 'g') as code, proc.prosqlbody is not null as has_sql_body,
@@ -215,6 +215,12 @@ select is_empty(
       ('LH008', 'payload_too_large'), ('LH009', 'queue_not_empty')
     )$$,
   'the documentation calls each SQLSTATE by its one name'
+);
+select is_empty(
+  $$select signature from function
+    where is_public
+      and (code ~ '_limit_waits|_await_holder|leasehold\._enqueue\M') <> (comment ~ '55P03')$$,
+  'S08 every function that may wait for a stranger says that it raises 55P03'
 );
 select is_empty(
   $$select signature from function

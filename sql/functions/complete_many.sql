@@ -8,7 +8,6 @@ create or replace function leasehold.complete_many(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_nestloop = off
@@ -17,6 +16,7 @@ create or replace function leasehold.complete_many(
   set enable_indexscan = on
 as $$
 declare
+  v_lock_timeout text;
   v_ended record;
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
@@ -30,6 +30,7 @@ begin
     perform leasehold._require_documents('result', p_results);
   end if;
 
+  v_lock_timeout := leasehold._limit_waits();
   for v_look in 1..2 loop
     with ended as (
       -- One walk of the key. "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
@@ -108,6 +109,7 @@ begin
     ) as free;
     exit when v_locked is null;
   end loop;
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   if cardinality(v_job_ids) = cardinality(p_job_ids) and v_late = '{}' then
     return query select item.job_id, 'completed', false, null::interval
@@ -154,4 +156,5 @@ Returns a settlement an item, in the order given: completed, already_completed, 
 lease_lost, job_not_found, job_cancelled, job_finished. busy means that another transaction holds the row just
 now; the job was not completed, ask again.
 Raises LH006 isolation_not_supported, LH007 read_only, LH008 payload_too_large, 22023.
-Locks the lease rows in id order and waits for none. Safe to repeat: the first accepted result stays.$doc$;
+Locks the lease rows in id order and passes over those that are held. Only for a row that another transaction locks
+in that instant, it waits up to 10 seconds, then raises 55P03. Safe to repeat: the first accepted result stays.$doc$;

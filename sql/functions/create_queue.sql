@@ -15,9 +15,9 @@ create or replace function leasehold.create_queue(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_is_new boolean;
 begin
   perform leasehold._require_writable();
@@ -51,6 +51,7 @@ begin
     );
   end if;
 
+  v_lock_timeout := leasehold._limit_waits();
   with added as (
     insert into leasehold.queue as queue (name) values (p_queue) on conflict do nothing
     returning queue.queue_id
@@ -73,6 +74,7 @@ begin
     max_payload_bytes = coalesce(p_max_payload_bytes, queue.max_payload_bytes),
     dropped_at = null
   where queue.name = p_queue;
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   return v_is_new;
 exception
@@ -103,4 +105,5 @@ Returns whether it is new: false if there was one of that name, dropped ones inc
 Spans are kept as hours: a day is 24 of them, a month 30 days, a year 365.25 days.
 A null leaves what is: the default named last, or what an earlier call set. Jobs that name no value of
 their own follow the queue, those enqueued before included. A new retention is for jobs that end after it.
+Waits up to 10 seconds for another transaction that creates or changes the queue, then raises 55P03.
 Raises LH007 read_only, 22023. Safe to repeat.$doc$;

@@ -76,5 +76,6 @@ p_jobs   an array of objects: payload, and any of headers, priority, run_at, del
          spans as text that PostgreSQL reads as an interval ("90 seconds", "PT1H")
 
 Returns the job ids in the order given; the id of the job that has the key, where a dedup key is taken.
+Waits up to 10 seconds for another transaction that enqueues one of the dedup keys, then raises 55P03.
 Raises LH005 queue_not_found, LH007 read_only, LH008 payload_too_large, 22023, and 22P02, 22003, 22007, 22008 or
 22015 for a value that cannot be read as a number, span or instant. Works at every isolation level.$doc$;

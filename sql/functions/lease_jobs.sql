@@ -9,7 +9,6 @@ create or replace function leasehold.lease_jobs(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
   set plan_cache_mode = force_generic_plan
   set jit = off
   set enable_seqscan = off
@@ -18,6 +17,7 @@ create or replace function leasehold.lease_jobs(
   set enable_bitmapscan = off
 as $$
 declare
+  v_lock_timeout text;
   c_endless constant bigint := 9223372036854775807;
   c_priorities constant smallint[] := array[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]::smallint[];
   v_queues leasehold.queue[];
@@ -100,11 +100,13 @@ begin
     -- A call made before under this id is answered with the leases it made. One that is under way
     -- is waited for at the unique key. A quiet poll writes nothing.
     if p_request_id is not null and not v_remembered then
+      v_lock_timeout := leasehold._limit_waits();
       insert into leasehold.request (request_id, requested_at)
       values (p_request_id, leasehold._now())
       on conflict do nothing;
-      exit when not found;
-      v_remembered := true;
+      v_remembered := found;
+      perform set_config('lock_timeout', v_lock_timeout, true);
+      exit when not v_remembered;
     end if;
 
     v_now := leasehold._now();
@@ -265,4 +267,5 @@ this call, also where it was rolled back. Payloads, headers and checkpoints of a
 it is of one job. None is returned only where none can be had.
 Of jobs that have lapsed twice or more, which may be what kills their workers, a worker holds one at a time.
 Raises LH005 queue_not_found if none of the queues exists, LH006 isolation_not_supported, LH007 read_only, 22023.
-Locks the rows it takes and skips what others have locked. Safe to repeat with p_request_id for ten minutes.$doc$;
+Locks the rows it takes and skips what others have locked. Waits up to 5 seconds for a call that is under way
+with the same request id, then raises 55P03. Safe to repeat with p_request_id for ten minutes.$doc$;

@@ -7,9 +7,9 @@ create or replace function leasehold.redrive(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_queue leasehold.queue;
   v_now timestamptz;
   v_job_ids bigint[];
@@ -61,6 +61,7 @@ begin
     for no key update skip locked
   );
 
+  v_lock_timeout := leasehold._limit_waits();
   -- Of the jobs of one key one may live. A key that is free, or that no live job has, is taken back.
   with keyed as (
     select job.job_id, job.queue_id, job.dedup_key
@@ -83,6 +84,7 @@ begin
   from unnest(v_job_ids) as mine (job_id)
   where not exists (select from keyed where keyed.job_id = mine.job_id)
     or exists (select from taken where taken.job_id = mine.job_id);
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   with risen as (
     delete from leasehold.finished as finished

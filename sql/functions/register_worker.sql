@@ -11,9 +11,9 @@ create or replace function leasehold.register_worker(
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
 declare
+  v_lock_timeout text;
   v_now timestamptz;
 begin
   perform leasehold._require_read_committed();
@@ -24,6 +24,7 @@ begin
   perform leasehold._require_number('number of queues', cardinality(p_queues), 0, 10000);
   perform leasehold._require_number('concurrency', p_concurrency, 1, 100000);
 
+  v_lock_timeout := leasehold._limit_waits();
   v_now := leasehold._now();
   insert into leasehold.worker as worker (
     worker_id, started_at, heartbeat_at, pid, concurrency, host, client_version, queues, secret
@@ -45,6 +46,7 @@ begin
   if p_secret is not null then
     perform leasehold._excuse(p_worker_id);
   end if;
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   return array(
     select queue.queue_id
@@ -74,5 +76,6 @@ With a secret, losses are taken back that were charged for leases of this worker
 not reach the database, say, and not because it had vanished. Not more than ten times for one job.
 A worker that never registers may lease all the same; people do not see it, and an outage of the
 database counts as its loss. Register before leasing.
+Waits up to 10 seconds for another transaction that registers the same worker, then raises 55P03.
 Raises LH006 isolation_not_supported, LH007 read_only, 22023, also for a secret that is not the worker's.
 Safe to repeat.$doc$;

@@ -13,11 +13,8 @@ create or replace function leasehold._await_holder(
   set enable_seqscan = off
 as $$
 declare
-  v_lock_timeout text := current_setting('lock_timeout');
+  v_lock_timeout text := leasehold._limit_waits();
 begin
-  if v_lock_timeout::interval not between interval '1 millisecond' and interval '5 seconds' then
-    perform set_config('lock_timeout', '5s', true);
-  end if;
 
   -- Heartbeats of others must pass an assertion, and assertions each other: no stronger than the caller needs.
   if p_strength = 'key share' then

@@ -9,8 +9,9 @@ create or replace function leasehold._deduplicate(
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set lock_timeout = '5s'
 as $$
+declare
+  v_lock_timeout text := leasehold._limit_waits();
 begin
   -- Taken in key order, so that two batches cannot deadlock. A key whose window has passed and
   -- whose job has ended is taken anew; any other stays, locked until the caller's commit.
@@ -24,6 +25,7 @@ begin
   set job_id = excluded.job_id, expires_at = excluded.expires_at
   where dedup.expires_at <= p_now
     and not leasehold._is_live(dedup.job_id);
+  perform set_config('lock_timeout', v_lock_timeout, true);
 
   return array(
     select coalesce(holder.job_id, p_fresh_ids[job.ordinality])

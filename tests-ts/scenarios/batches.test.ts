@@ -68,6 +68,9 @@ async function meanwhile<T>(first: () => Promise<unknown>, work: () => Promise<T
 const many = (session: Session, call: string, held: readonly Held[]) =>
   session.column(`select status from leasehold.${call}($1, $2)`, [ids(held), tokens(held)]);
 
+const completeMany = ({ jobId, token }: Held) =>
+  `leasehold.complete_many(array[${jobId}], array['${token}'::uuid])`;
+
 /** A queue that keeps nothing of a completed job, with leased jobs in it. */
 async function forgetful(count: number): Promise<Held[]> {
   const first = await leased(admin);
@@ -149,6 +152,68 @@ describe('S08 settling waits for nobody', () => {
     expect(await sessions[0]?.value('show lock_timeout')).toBe('10ms');
     await one.rollback();
     expect(await sessions[0]?.value(COMPLETE, proof(held))).toBe('completed');
+  });
+
+  test('S08 every call that may wait keeps to a shorter lock_timeout of its caller', async () => {
+    const held = await leased(admin);
+    const { queue } = held;
+    const id = '00000000-0000-4000-8000-000000000008';
+    await admin.rows(`select leasehold.enqueue($1, '1') from generate_series(1, 2)`, [queue]);
+    await admin.rows(`select leasehold.register_worker('${id}', array[$1])`, [queue]);
+    const dead = await another(admin, queue);
+    await admin.value(DEAD_LETTER, proof(dead));
+    await admin.rows(`update leasehold.job set dedup_key = 'key' where job_id = $1`, [dead.jobId]);
+    const enqueued = `leasehold.enqueue($1, '1', p_dedup_key => 'key')`;
+    const requested = `leasehold.lease_jobs(array[$1], gen_random_uuid(), 1, null, '${id}')`;
+    const registered = `leasehold.register_worker('${id}', array[$1])`;
+    const paused = 'leasehold.pause_queue($1)';
+    const calls: [string, string][] = [
+      [enqueued, enqueued],
+      [enqueued, `leasehold.enqueue_many($1, '[{"payload": 1, "dedup_key": "key"}]')`],
+      [enqueued, 'leasehold.redrive(p_queue => $1)'],
+      [requested, requested],
+      [registered, registered],
+      [registered, `leasehold.retire_worker('${id}') where $1::text is not null`],
+      [paused, paused],
+      [paused, 'leasehold.create_queue($1)'],
+    ];
+    await two.rows(`set lock_timeout = '10ms'`);
+    await two.rows(`set statement_timeout = '3s'`);
+    const outcomes: (string | null)[] = [];
+    for (const [first, second] of calls) {
+      await one.begin();
+      await one.rows(`select ${first}`, [queue]);
+      outcomes.push(await two.outcome(`select ${second}`, [queue]));
+      await one.rollback();
+    }
+    await one.begin();
+    await one.rows('lock table leasehold.lease in share mode');
+    outcomes.push(await two.outcome(`select ${completeMany(held)}`));
+    await one.rollback();
+    await admin.rows('select leasehold.pause_queue($1)', [queue]);
+    const empty = await createQueue();
+    await admin.rows('select leasehold.pause_queue($1)', [empty]);
+    for (const [name, call] of [
+      [queue, 'leasehold.resume_queue($1)'],
+      [empty, 'leasehold.drop_queue($1)'],
+    ]) {
+      await one.begin();
+      await one.rows('select leasehold.resume_queue($1)', [name]);
+      outcomes.push(await two.outcome(`select ${call}`, [name]));
+      await one.rollback();
+    }
+    await two.rows('reset statement_timeout');
+    expect(outcomes).toEqual(outcomes.map(() => '55P03'));
+    // What they answer leaves the caller's own setting as it was.
+    await two.begin();
+    for (const [, call] of calls) await two.rows(`select ${call}`, [queue]);
+    await two.rows(`select ${completeMany(held)}`);
+    expect(await two.value('show lock_timeout')).toBe('10ms');
+    await two.rows('set local lock_timeout to default');
+    for (const [, call] of calls) await two.rows(`select ${call}`, [queue]);
+    expect(await two.value('show lock_timeout')).toBe('0');
+    await two.rollback();
+    await two.rows('reset lock_timeout');
   });
 
   test.each(['complete_many', 'fail_many', 'heartbeat_many'])(
