@@ -131,9 +131,13 @@ export class Listener {
 
   async #probe(): Promise<void> {
     const deaf = !(this.#backendPid !== undefined && (await this.#hearsItself())) && !this.#closed;
-    if (deaf) this.#heardAt = undefined;
     if (deaf && !this.#deaf) this.#options.onEvent({ type: 'listener:deaf' });
     this.#deaf = deaf;
+    if (!deaf || this.#heardAt === undefined) return;
+    // What the session holds ends with it: nobody else is told, or looks, while it is held.
+    const error = new Error('notifications do not arrive any more');
+    await this.#link.drop(error);
+    throw error;
   }
 
   async #hearsItself(): Promise<boolean> {

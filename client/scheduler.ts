@@ -459,10 +459,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     if (waiting === undefined) return this.#wake.wait(pollMs);
     // What became ready just before was not announced: one more look.
     if (waiting.mode === 'off' && (await within(waiting.ask(), pollMs)) !== false) return;
-    if (waiting.mode === 'watching' && this.#arrivals.haveStopped) {
-      await within(waiting.unwatch(), pollMs);
-      return;
-    }
+    const isQuiet = waiting.mode === 'watching' && this.#arrivals.haveStopped;
+    if (isQuiet && (await within(waiting.unwatch(), pollMs)) !== false) return;
     if (waiting.mode === 'told' && this.#comeOften && this.#watches.take()) {
       this.#arrivals.watchFor();
       // One that another does instead has cost nothing.

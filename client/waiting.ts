@@ -96,10 +96,11 @@ export class Waiting {
     return (await this.#set('watching')) === 'set';
   }
 
-  /** What becomes ready is announced again; what became ready before was not. */
-  async unwatch(): Promise<void> {
-    if (this.#mode !== 'watching' || this.#asking) return;
+  /** What becomes ready is announced again; what became ready before was not. False: it goes on watching. */
+  async unwatch(): Promise<boolean> {
+    if (this.#mode !== 'watching' || this.#asking) return false;
     if ((await this.#set('told')) === 'refused') this.off();
+    return this.mode !== 'watching';
   }
 
   /**

@@ -76,14 +76,18 @@ async function waiting(queue: string, mode: 'told' | 'watching'): Promise<number
 }
 
 /** A listener alone, and the types of its events. */
-function listening(connectionString: string, queues: readonly string[]) {
+function listening(
+  connectionString: string,
+  queues: readonly string[],
+  { probeMs = 30_000, deadlineMs = 5_000 } = {},
+) {
   const events: string[] = [];
   const listener = new Listener({
     connection: { connectionString },
     workerId: randomUUID(),
     queues,
-    probeMs: 30_000,
-    deadlineMs: 5_000,
+    probeMs,
+    deadlineMs,
     pace: new Pace(),
     onEvent: ({ type }) => events.push(type),
     onReady: () => undefined,
@@ -1135,6 +1139,29 @@ describe('finding jobs', () => {
     await until(async () => (await waiting(queue, 'told')) === 0);
     expect(listener.waiting.mode).toBe('off');
   });
+
+  test.each(['told', 'watching'] as const)(
+    'S24 a session that hears nothing any more while it is %s keeps nothing from others',
+    async (mode) => {
+      const queue = await createQueue();
+      const proxy = await proxied();
+      const often = { probeMs: 100, deadlineMs: 1000 };
+      const { listener, events } = listening(proxy.url, [queue], often);
+      await until(() => listener.waiting.ask());
+      if (mode === 'watching') await until(() => listener.waiting.watch());
+      expect(await waiting(queue, mode)).toBe(1);
+      proxy.dropNotifications = true;
+      await until(() => events.includes('listener:deaf'));
+      await until(async () => (await waiting(queue, mode)) === 0);
+      // It has nothing left to lose: it keeps its next connection, and polls.
+      const probes = proxy.seen('pg_notify').length;
+      await until(() => proxy.seen('pg_notify').length > probes + 1);
+      expect(await listener.waiting.ask()).toBe(false);
+      expect(events.filter((type) => type === 'listener:lost')).toHaveLength(1);
+      proxy.dropNotifications = false;
+      await until(() => listener.waiting.ask());
+    },
+  );
 
   test('a session whose locks are not known any more is given up', async () => {
     const queue = await createQueue();
