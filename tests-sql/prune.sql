@@ -1,6 +1,6 @@
 -- prune: what is past its time goes, and is counted.
 begin;
-select plan(32);
+select plan(33);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 
 create function pg_temp.traces(p_name text)
@@ -57,6 +57,14 @@ select is(leasehold.prune(), 1, 'S22 a job that is kept for ten years stays for 
 select leasehold_test.advance('1 second');
 select is(leasehold.prune(), 1, 'S22 and goes then');
 select is(pg_temp.traces('long'), 0, 'and leaves no row');
+
+-- What a transaction has completed that was open for longer than the retention.
+select leasehold.create_queue('late', p_keep_completed => '1 minute');
+select leasehold_test.start('late');
+select leasehold.complete(leasehold_test.job_id('late'), leasehold_test.token('late'));
+update leasehold.finished set keep_until = keep_until - interval '2 minutes';
+select leasehold_test.advance('5 minutes');
+select is(leasehold.prune(), 1, 'S22 a job whose end was committed after its retention had passed goes within minutes');
 
 -- The look for what is past begins where the last one ended, unless the clock was set back.
 update leasehold.upkeep set done_until = leasehold._now() + interval '1 year' where task = 'finished';

@@ -22,9 +22,14 @@ declare
   v_job_ids bigint[];
   v_gone integer;
 begin
-  -- Now and then from the very first: a transaction may have outlasted the retention of a job that it completed.
+  -- Every few minutes from the very first: a transaction may have outlasted the retention of a job that it completed.
   select
-    case when upkeep.done_until <= v_now and random() > 0.001 then upkeep.done_until else '-infinity' end
+    case
+      when upkeep.done_until <= v_now
+        and upkeep.last_run_at >= v_now - random() * interval '5 minutes'
+      then upkeep.done_until
+      else '-infinity'
+    end
   into v_done_until
   from leasehold.upkeep as upkeep
   where upkeep.task = 'finished';
