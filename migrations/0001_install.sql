@@ -1228,6 +1228,13 @@ begin
     from returned
     where not returned.is_finished
     group by returned.job_id, returned.queue_id, returned.priority
+  ), kept as materialized (
+    -- Prune passes over a job whose row is held; it would wait for the attempts of one.
+    select job.job_id
+    from leasehold.job as job
+    where job.job_id = any (array(select returned.job_id from returned where returned.is_finished))
+    order by job.job_id
+    for no key update skip locked
   ), held as materialized (
     select lease.job_id, charged.losses, charged.suspect
     from charged
@@ -1288,18 +1295,16 @@ begin
     returning scheduled.job_id
   )
   update leasehold.attempt as attempt
+  -- What a finished job was charged never changes.
   set excused = true, counted = attempt.counted and returned.is_finished
   from returned
   where attempt.job_id = returned.job_id
     and attempt.attempt = returned.attempt
-    and (
-      -- A finished job never changes.
-      returned.is_finished
-      or returned.job_id in (
-        select leased.job_id from leased
-        union all select ready.job_id from ready
-        union all select scheduled.job_id from scheduled
-      )
+    and returned.job_id in (
+      select leased.job_id from leased
+      union all select ready.job_id from ready
+      union all select scheduled.job_id from scheduled
+      union all select kept.job_id from kept
     );
 end;
 $$;
@@ -1359,7 +1364,13 @@ begin
 
   if v_look.last_run_at > p_now then
     -- The clock was set back: what was noted lies in the future.
-    delete from leasehold.outage as outage where outage.ended_at > p_now;
+    delete from leasehold.outage as outage
+    where outage.ctid = any (array(
+      select future.ctid
+      from leasehold.outage as future
+      where future.ended_at > p_now
+      for update skip locked
+    ));
   end if;
   -- As a rule there is none, and lease is read once.
   if not exists (select from leasehold.lease as lease where lease.expires_at <= p_now) then
@@ -5785,9 +5796,14 @@ declare
   v_job_ids bigint[];
   v_gone integer;
 begin
-  -- Now and then from the very first: a transaction may have outlasted the retention of a job that it completed.
+  -- Every few minutes from the very first: a transaction may have outlasted the retention of a job that it completed.
   select
-    case when upkeep.done_until <= v_now and random() > 0.001 then upkeep.done_until else '-infinity' end
+    case
+      when upkeep.done_until <= v_now
+        and upkeep.last_run_at >= v_now - random() * interval '5 minutes'
+      then upkeep.done_until
+      else '-infinity'
+    end
   into v_done_until
   from leasehold.upkeep as upkeep
   where upkeep.task = 'finished';

@@ -41,6 +41,13 @@ begin
     from returned
     where not returned.is_finished
     group by returned.job_id, returned.queue_id, returned.priority
+  ), kept as materialized (
+    -- Prune passes over a job whose row is held; it would wait for the attempts of one.
+    select job.job_id
+    from leasehold.job as job
+    where job.job_id = any (array(select returned.job_id from returned where returned.is_finished))
+    order by job.job_id
+    for no key update skip locked
   ), held as materialized (
     select lease.job_id, charged.losses, charged.suspect
     from charged
@@ -101,18 +108,16 @@ begin
     returning scheduled.job_id
   )
   update leasehold.attempt as attempt
+  -- What a finished job was charged never changes.
   set excused = true, counted = attempt.counted and returned.is_finished
   from returned
   where attempt.job_id = returned.job_id
     and attempt.attempt = returned.attempt
-    and (
-      -- A finished job never changes.
-      returned.is_finished
-      or returned.job_id in (
-        select leased.job_id from leased
-        union all select ready.job_id from ready
-        union all select scheduled.job_id from scheduled
-      )
+    and returned.job_id in (
+      select leased.job_id from leased
+      union all select ready.job_id from ready
+      union all select scheduled.job_id from scheduled
+      union all select kept.job_id from kept
     );
 end;
 $$;

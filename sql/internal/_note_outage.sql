@@ -24,7 +24,13 @@ begin
 
   if v_look.last_run_at > p_now then
     -- The clock was set back: what was noted lies in the future.
-    delete from leasehold.outage as outage where outage.ended_at > p_now;
+    delete from leasehold.outage as outage
+    where outage.ctid = any (array(
+      select future.ctid
+      from leasehold.outage as future
+      where future.ended_at > p_now
+      for update skip locked
+    ));
   end if;
   -- As a rule there is none, and lease is read once.
   if not exists (select from leasehold.lease as lease where lease.expires_at <= p_now) then

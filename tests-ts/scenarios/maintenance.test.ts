@@ -155,6 +155,51 @@ describe('S07 each task of maintenance fails alone', () => {
     expect([await stateOf(lapsed.jobId), await pruned(name)]).toEqual(['ready', '1']);
   });
 
+  test('S07 a transaction that has registered a worker and was forgotten keeps prune from its lost jobs alone', async () => {
+    const name = await queue(`, p_max_losses => 5`);
+    const worker = '00000000-0000-4000-8000-000000000007';
+    const register = `select leasehold.register_worker($1, array[$2], p_secret => $1)`;
+    await admin.rows(register, [worker, name]);
+    await admin.rows(`select leasehold.enqueue($1, '1')`, [name]);
+    await admin.rows('select from leasehold.lease_jobs(array[$2], $1)', [worker, name]);
+    await admin.rows(
+      `update leasehold.lease
+       set expires_at = clock_timestamp() - interval '1 ms', heartbeat_at = leased_at`,
+    );
+    await admin.rows(`update leasehold.worker set heartbeat_at = heartbeat_at - interval '1 hour'`);
+    await admin.rows('select leasehold.reap_expired()');
+    const { jobId, token } = await lease(admin, name);
+    await admin.value(COMPLETE, [jobId, token]);
+    await admin.rows('update leasehold.finished set keep_until = finished_at');
+    await past(name, 2);
+    await one.begin();
+    await one.rows(register, [worker, name]);
+    expect(
+      await one.value('select excused from leasehold.attempt where job_id = $1', [jobId]),
+    ).toBe('t');
+    expect(await two.rows(TICK)).toMatchObject([{ pruned: '2', failed: '{}' }]);
+    await one.commit();
+    expect(await two.value('select leasehold.prune()')).toBe('1');
+  });
+
+  test('S07 a transaction that saw the clock set back and was forgotten keeps nobody from reaping', async () => {
+    const lapsed = await expired(admin);
+    await admin.rows(
+      `update leasehold.upkeep set last_run_at = clock_timestamp() + interval '1 hour' where task = 'look'`,
+    );
+    await admin.rows(
+      `insert into leasehold.outage (started_at, ended_at)
+       select clock_timestamp() + interval '1 minute', clock_timestamp() + interval '1 hour'`,
+    );
+    await two.rows(`set lock_timeout = '5s'`);
+    await one.begin();
+    await one.rows('select leasehold.reap_expired(1)');
+    const other = await expired(admin);
+    expect(await two.value('select leasehold.reap_expired()')).toBe('1');
+    await one.commit();
+    expect([await stateOf(lapsed.jobId), await stateOf(other.jobId)]).toEqual(['ready', 'ready']);
+  });
+
   test('S07 a scheduler says which task failed, and the others go on', async () => {
     const name = await queue();
     await past(name, 3);
