@@ -1,6 +1,6 @@
 -- lease_jobs: a worker gets jobs that can run now, in the order of the line, each to it alone.
 begin;
-select plan(63);
+select plan(65);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -234,6 +234,12 @@ select is(pg_temp.lease_suspects(1, 2), '1 2', 'S11 lease_jobs gives a worker on
 select is(pg_temp.lease_suspects(1, 2), '3 5', 'S11 none while it holds one');
 select is(pg_temp.lease_suspects(2, 60), '4', 'S11 another worker may have another');
 select is(pg_temp.lease_suspects(1, 60), null, 'S11 suspects are passed over, also in a large call');
+create temp table requests on commit drop as select count(*) from leasehold.request;
+select is_empty(
+  $$select from leasehold.lease_jobs(array['suspects'], '00000000-0000-4000-8000-000000000001', 1, null, gen_random_uuid())$$,
+  'S26 a worker that holds a suspect is given no other'
+);
+select is((select count(*) from leasehold.request), (table requests), 'S26 a poll that may lease none of what is ready writes nothing');
 select is((select count(*)::integer from leasehold.lease as lease join leasehold.queue as queue on queue.queue_id = lease.queue_id where queue.name = 'suspects'), 119,
   'S11 and all that are none are leased');
 select leasehold.complete(lease.job_id, lease.token) from leasehold.lease as lease where lease.suspect;

@@ -84,7 +84,7 @@ begin
       -- One a call. It keeps its place, so that it may not be among those that are leased.
       v_suspects := v_suspect is null;
     end if;
-    v_line := leasehold._line(v_queue.queue_id);
+    v_line := leasehold._line(v_queue.queue_id, v_suspect);
     continue when v_line is null;
     v_priorities := c_priorities;
     v_ends := array_fill(c_endless, array[10]);

@@ -1,7 +1,11 @@
 -- Where to walk the line of a queue: where each priority begins, from 0 to 9, and after those the blocks of ids
--- below that hold jobs all the same. Null if nothing is ready. Walking to the first job takes microseconds,
--- unless there was much that could not be removed yet: then the mark moves up.
-create or replace function leasehold._line(p_queue_id integer)
+-- below that hold jobs all the same. Null if nothing is ready; of suspects only p_suspect counts, which lease_jobs
+-- may lease. Walking to the first job takes microseconds, unless there was much that could not be removed
+-- yet: then the mark moves up.
+create or replace function leasehold._line(
+  p_queue_id integer,
+  p_suspect bigint default null
+)
   returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -34,6 +38,7 @@ begin
       where ready.queue_id = p_queue_id
         and ready.priority = line.nth - 1
         and ready.job_id >= line.job_id
+        and (not ready.suspect or ready.job_id = p_suspect)
       union all
       select
       from leasehold.ready as ready
@@ -41,6 +46,7 @@ begin
         and ready.queue_id = p_queue_id
         and ready.priority = line.nth - 1
         and ready.job_id < line.job_id
+        and (not ready.suspect or ready.job_id = p_suspect)
     ) as ready
   );
   if not v_ready and v_open <> '{}' then
@@ -54,6 +60,7 @@ begin
           and ready.priority = place.priority
           and ready.job_id >= place.job_id
           and ready.job_id < place.end_id
+          and (not ready.suspect or ready.job_id = p_suspect)
         limit 1
       ) as ready
     );
