@@ -85,6 +85,7 @@ create table leasehold.job (
   queue_id integer not null,
   priority smallint not null,
   generation integer not null default 1,
+  redriven_after integer,
   bytes integer,
   max_failures integer,
   max_losses integer,
@@ -102,6 +103,7 @@ No foreign key leads to queue: a hot parent row would gather every writer's lock
 
 comment on column leasehold.job.priority is '0 is first, 9 is last';
 comment on column leasehold.job.generation is 'how often the job began anew: 1, and one more with every redrive';
+comment on column leasehold.job.redriven_after is 'the last attempt before the newest redrive; null: there was none';
 comment on column leasehold.job.bytes is
   'size of payload and headers as text, by which lease_jobs bounds its answer; null: under 256';
 comment on column leasehold.job.max_failures is 'null: the queue''s';
@@ -1132,7 +1134,7 @@ $$;
 -- end sql/internal/_away_until.sql
 
 -- begin sql/internal/_lapses.sql
--- How often a job's lease expired because its worker vanished, as far as is known.
+-- How often a job's lease expired because its worker vanished, as far as is known, in its newest generation.
 create or replace function leasehold._lapses(p_job_id bigint)
   returns integer
   language sql
@@ -1144,8 +1146,10 @@ create or replace function leasehold._lapses(p_job_id bigint)
   set enable_seqscan = off
 as $$
   select count(*)::integer
-  from leasehold.attempt as attempt
-  where attempt.job_id = p_job_id
+  from leasehold.job as job
+  join leasehold.attempt as attempt on attempt.job_id = job.job_id
+  where job.job_id = p_job_id
+    and attempt.attempt > coalesce(job.redriven_after, 0)
     and attempt.outcome = 'expired'
     and not attempt.excused
 $$;
@@ -1177,8 +1181,10 @@ as $$
   )
   and (
     select count(*)
-    from leasehold.attempt as attempt
-    where attempt.job_id = p_job_id
+    from leasehold.job as job
+    join leasehold.attempt as attempt on attempt.job_id = job.job_id
+    where job.job_id = p_job_id
+      and attempt.attempt > coalesce(job.redriven_after, 0)
       and attempt.excused
   ) < 10
 $$;
@@ -1219,6 +1225,7 @@ begin
     where attempt.worker_id = p_worker_id
       and attempt.outcome = 'expired'
       and not attempt.excused
+      and attempt.attempt > coalesce(job.redriven_after, 0)
       and leasehold._survived(attempt.worker_id, attempt.leased_at, attempt.expires_at, attempt.job_id)
   ), charged as materialized (
     select
@@ -5531,7 +5538,7 @@ begin
     returning finished.*
   ), renewed as (
     update leasehold.job as job
-    set generation = job.generation + 1
+    set generation = job.generation + 1, redriven_after = risen.attempt
     from risen
     where job.job_id = risen.job_id
   ), put_back as (

@@ -1,6 +1,6 @@
 -- redrive: dead jobs are put back in line as a new generation that keeps its history.
 begin;
-select plan(41);
+select plan(44);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -182,6 +182,50 @@ select is_empty(
   $$select leasehold.redrive((select array_agg(job_id) from in_dropped))$$,
   'redrive leaves the jobs of a dropped queue alone'
 );
+
+-- Lapses of the generation before.
+select leasehold.create_queue('lapsed', p_max_losses => 9);
+select leasehold.enqueue('lapsed', '1');
+create function pg_temp.register()
+  returns integer[]
+  language sql
+as $$
+  select leasehold.register_worker(
+    '00000000-0000-4000-8000-000000000011', array['lapsed'], p_secret => '00000000-0000-4000-8000-000000000012'
+  )
+$$;
+create function pg_temp.lapsed()
+  returns text
+  language sql
+as $$
+  select (ready.losses, ready.suspect)::text
+  from leasehold.ready as ready
+  join leasehold.queue as queue on queue.queue_id = ready.queue_id
+  where queue.name = 'lapsed'
+$$;
+create function pg_temp.vanish(p_worker text)
+  returns text
+  language plpgsql
+as $$
+begin
+  perform leasehold.lease_jobs(array['lapsed'], p_worker::uuid);
+  perform leasehold_test.reap();
+  return pg_temp.lapsed();
+end;
+$$;
+select pg_temp.register();
+select is(
+  array(select pg_temp.vanish('00000000-0000-4000-8000-000000000011') from generate_series(1, 2)),
+  array['(1,f)', '(2,t)'], 'a job is lost twice'
+);
+select leasehold_test.take_over('lapsed', 'lapsed');
+select leasehold.dead_letter(leasehold_test.job_id('lapsed'), leasehold_test.token('lapsed'));
+select leasehold.redrive(p_queue => 'lapsed');
+select is(
+  pg_temp.vanish('00000000-0000-4000-8000-000000000013'), '(1,f)', 'S11 lapses of the generation before make no suspect'
+);
+select pg_temp.register();
+select is(pg_temp.lapsed(), '(1,f)', 'S15 of what a new generation was charged nothing is taken back for the one before');
 
 select * from finish();
 rollback;

@@ -96,7 +96,7 @@ begin
     returning finished.*
   ), renewed as (
     update leasehold.job as job
-    set generation = job.generation + 1
+    set generation = job.generation + 1, redriven_after = risen.attempt
     from risen
     where job.job_id = risen.job_id
   ), put_back as (

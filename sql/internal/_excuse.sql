@@ -32,6 +32,7 @@ begin
     where attempt.worker_id = p_worker_id
       and attempt.outcome = 'expired'
       and not attempt.excused
+      and attempt.attempt > coalesce(job.redriven_after, 0)
       and leasehold._survived(attempt.worker_id, attempt.leased_at, attempt.expires_at, attempt.job_id)
   ), charged as materialized (
     select

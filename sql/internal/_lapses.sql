@@ -1,4 +1,4 @@
--- How often a job's lease expired because its worker vanished, as far as is known.
+-- How often a job's lease expired because its worker vanished, as far as is known, in its newest generation.
 create or replace function leasehold._lapses(p_job_id bigint)
   returns integer
   language sql
@@ -10,8 +10,10 @@ create or replace function leasehold._lapses(p_job_id bigint)
   set enable_seqscan = off
 as $$
   select count(*)::integer
-  from leasehold.attempt as attempt
-  where attempt.job_id = p_job_id
+  from leasehold.job as job
+  join leasehold.attempt as attempt on attempt.job_id = job.job_id
+  where job.job_id = p_job_id
+    and attempt.attempt > coalesce(job.redriven_after, 0)
     and attempt.outcome = 'expired'
     and not attempt.excused
 $$;

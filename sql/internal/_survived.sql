@@ -23,8 +23,10 @@ as $$
   )
   and (
     select count(*)
-    from leasehold.attempt as attempt
-    where attempt.job_id = p_job_id
+    from leasehold.job as job
+    join leasehold.attempt as attempt on attempt.job_id = job.job_id
+    where job.job_id = p_job_id
+      and attempt.attempt > coalesce(job.redriven_after, 0)
       and attempt.excused
   ) < 10
 $$;

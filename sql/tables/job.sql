@@ -4,6 +4,7 @@ create table leasehold.job (
   queue_id integer not null,
   priority smallint not null,
   generation integer not null default 1,
+  redriven_after integer,
   bytes integer,
   max_failures integer,
   max_losses integer,
@@ -21,6 +22,7 @@ No foreign key leads to queue: a hot parent row would gather every writer's lock
 
 comment on column leasehold.job.priority is '0 is first, 9 is last';
 comment on column leasehold.job.generation is 'how often the job began anew: 1, and one more with every redrive';
+comment on column leasehold.job.redriven_after is 'the last attempt before the newest redrive; null: there was none';
 comment on column leasehold.job.bytes is
   'size of payload and headers as text, by which lease_jobs bounds its answer; null: under 256';
 comment on column leasehold.job.max_failures is 'null: the queue''s';
