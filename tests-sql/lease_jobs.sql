@@ -1,6 +1,6 @@
 -- lease_jobs: a worker gets jobs that can run now, in the order of the line, each to it alone.
 begin;
-select plan(65);
+select plan(66);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -173,6 +173,12 @@ select ok(
   again.fence > untold.fence, 'S28 and with every lease'
 )
 from untold join leasehold.lease_jobs(array['aurora'], gen_random_uuid()) as again using (job_id);
+select leasehold.enqueue('aurora', '1');
+create temp table clock on commit drop as select leasehold._now() as stopped;
+select leasehold_test.set_now('2080-01-01 12:00:00Z');
+select ok(later.fence > untold.fence, 'S28 and beyond 2038')
+from untold, leasehold.lease_jobs(array['aurora'], gen_random_uuid()) as later;
+select leasehold_test.set_now(stopped) from clock;
 
 -- Bad arguments.
 select leasehold.create_queue('work');
