@@ -340,11 +340,11 @@ export class Client<Q extends QueueTypes<Q> = AnyQueues> {
     return { queueIds, nowMs: Number(row?.now_ms) };
   }
 
-  /** Resolves to whether it was removed: not while it holds leases. */
-  async retireWorker(workerId: string): Promise<boolean> {
+  /** Resolves to whether it was removed: not while it holds leases. The secret is the one it registered with. */
+  async retireWorker(workerId: string, secret?: string): Promise<boolean> {
     const [row] = await this.#call(
-      `select leasehold.retire_worker(${uuid(1)})::pg_catalog.text as retired`,
-      [workerId],
+      `select leasehold.retire_worker(${uuid(1)}, ${uuid(2)})::pg_catalog.text as retired`,
+      [workerId, secret],
     );
     return rows.flag(row?.retired);
   }

@@ -715,7 +715,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   async #sayGoodbye(): Promise<void> {
     // A sign of life that is under way would bring the worker back.
     await this.#heart.idle();
-    await this.#client.retireWorker(this.workerId).catch(() => false);
+    await this.#client.retireWorker(this.workerId, this.#secret).catch(() => false);
   }
 
   #runnersOf({ handlers, threads: threadOptions }: SchedulerOptions<Q>): Map<string, Runner> {
