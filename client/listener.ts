@@ -170,6 +170,7 @@ export class Listener {
   }
 
   #rest(ms: number): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
       this.#wakeUp = () => {
         clearTimeout(this.#timer);

@@ -660,7 +660,6 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     // What becomes ready from here on is for others, however long the handlers take to end.
     this.#waiting?.retire();
     this.#hintedLooks.close();
-    this.#hintedBeats.close();
     this.#invocations.stop();
     clearTimeout(this.#maintenance);
 
@@ -674,6 +673,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     ]);
 
     this.#heart.stop();
+    this.#hintedBeats.close();
     this.#hintedPasses.close();
     const closing = this.#listener?.close(leftMs(CLOSED_MS));
     if (this.#loop !== undefined) await within(this.#sayGoodbye(), leftMs(GOODBYE_MS));

@@ -40,6 +40,7 @@ export class Throttle {
   readonly #act: () => void;
   readonly #tokens: TokenBucket;
   #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
   constructor(rate: Rate, act: () => void) {
     this.#act = act;
@@ -47,7 +48,7 @@ export class Throttle {
   }
 
   ask(): void {
-    if (this.#timer !== undefined) return;
+    if (this.#timer !== undefined || this.#closed) return;
     if (this.#tokens.take()) {
       this.#act();
       return;
@@ -62,12 +63,17 @@ export class Throttle {
   earn(tokens: number): void {
     this.#tokens.add(tokens);
     if (this.#timer === undefined) return;
-    this.close();
+    this.#forget();
     this.ask();
   }
 
-  /** Forgets what waits. */
+  /** Forgets what waits, and is asked in vain from here on. */
   close(): void {
+    this.#closed = true;
+    this.#forget();
+  }
+
+  #forget(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }

@@ -49,7 +49,7 @@ export class Waiting {
   #off: Promise<void> = Promise.resolve();
   #passing: Promise<void> | undefined;
   #passingOn: NodeJS.Timeout | undefined;
-  #retired = false;
+  readonly #retired = new AbortController();
   #closed = false;
 
   constructor(options: WaitingOptions) {
@@ -81,12 +81,13 @@ export class Waiting {
    * before was not announced; or somebody was in the way.
    */
   async ask(): Promise<boolean> {
-    if (this.#mode !== 'off' || this.#asking || this.#retired) return false;
+    if (this.#mode !== 'off' || this.#asking || this.#retired.signal.aborted) return false;
     if (this.avoidsForMs !== undefined || this.#options.backendPid() === undefined) return false;
     clearTimeout(this.#passingOn);
     const answer = await this.#set('told');
     if (answer !== 'refused') return answer === 'set';
-    await sleep(Math.min(IN_THE_WAY_MS * 2 ** this.#inTheWay++, MAX_IN_THE_WAY_MS));
+    const ms = Math.min(IN_THE_WAY_MS * 2 ** this.#inTheWay++, MAX_IN_THE_WAY_MS);
+    await sleep(ms, undefined, { signal: this.#retired.signal }).catch(() => undefined);
     return true;
   }
 
@@ -117,7 +118,7 @@ export class Waiting {
 
   /** Asks never to be told again. */
   retire(): void {
-    this.#retired = true;
+    this.#retired.abort();
     this.off();
   }
 

@@ -323,6 +323,13 @@ describe('an event loop', () => {
     expect(JSON.parse(stdout)).toEqual(Object.fromEntries(uses.map((use) => [use, []])));
   });
 
+  test('S05 is kept alive by no hint that came while a scheduler stopped', async () => {
+    await client.createQueue('work');
+    const use = 'a scheduler that was hinted at cancels while it stopped';
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', script, url, use]);
+    expect(JSON.parse(stdout)).toEqual({ [use]: [] });
+  });
+
   test('is kept alive by nothing of what was closed before it reached the database', async () => {
     const proxy = await proxied();
     proxy.blackHole();

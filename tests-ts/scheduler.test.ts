@@ -94,8 +94,7 @@ function listening(
     onCancel: () => undefined,
   });
   onTestFinished(() => listener.close(1000));
-  void listener.run();
-  return { listener, events };
+  return { listener, events, running: listener.run() };
 }
 
 async function untilTold(queue: string, sessions: number): Promise<void> {
@@ -1162,6 +1161,15 @@ describe('finding jobs', () => {
       await until(() => listener.waiting.ask());
     },
   );
+
+  test('S05 a listener that is closed while it waits to hear itself waits for nothing more', async () => {
+    const proxy = await proxied();
+    proxy.dropNotifications = true;
+    const { listener, running } = listening(proxy.url, ['none'], { probeMs: 3_600_000 });
+    await until(() => proxy.seen('pg_notify')[0]?.answeredAt !== undefined);
+    await listener.close(1000);
+    await running;
+  });
 
   test('a session whose locks are not known any more is given up', async () => {
     const queue = await createQueue();

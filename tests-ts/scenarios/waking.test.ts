@@ -2,13 +2,14 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { Client } from '../../client/index.ts';
+import { Waiting } from '../../client/waiting.ts';
 import { createDatabase, createServer } from '../support/database.ts';
 import { startPooler } from '../support/pooler.ts';
 import { startProxy } from '../support/proxy.ts';
 import { startRecorded } from '../support/recorded.ts';
 import { Session } from '../support/sessions.ts';
 import { until, untilBlocked } from '../support/wait.ts';
-import { setWaiting } from '../support/waiting.ts';
+import { processIdOf, setWaiting } from '../support/waiting.ts';
 
 const url = await createDatabase();
 const pool = new pg.Pool({ connectionString: url, application_name: 'test' });
@@ -153,6 +154,44 @@ describe('waking', () => {
       return status !== 'busy';
     });
     expect(status).toBe('ok');
+  });
+});
+
+describe('stopping', () => {
+  test('S05 a session that waits to ask again, since another is in its way, does not once it is to ask no more', async () => {
+    const queue = await createQueue();
+    const [session, other] = [new pg.Client(url), new pg.Client(url)];
+    await Promise.all([session.connect(), other.connect()]);
+    onTestFinished(async () => {
+      await Promise.all([session.end(), other.end()]);
+    });
+    await other.query(
+      `select pg_advisory_lock(leasehold._waiting_class(), queue_id)
+       from leasehold.queue where name = $1`,
+      [queue],
+    );
+    let isAnswered = false;
+    const waiting = new Waiting({
+      client: Client.unchecked({
+        query: (text, values) =>
+          session.query(text, values).finally(() => {
+            isAnswered = true;
+          }),
+      }),
+      queues: [queue],
+      backendPid: () => processIdOf(session),
+      giveUp: async () => undefined,
+    });
+    let isOver = false;
+    const asked = waiting.ask().then(() => {
+      isOver = true;
+    });
+    while (!isAnswered) await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    waiting.retire();
+    await new Promise(setImmediate);
+    expect(isOver).toBe(true);
+    await asked;
   });
 });
 

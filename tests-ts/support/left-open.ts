@@ -3,9 +3,11 @@
  * loop alive. It ends by itself or not at all.
  */
 import { setImmediate as turn } from 'node:timers/promises';
-import { Scheduler } from '../../client/index.ts';
+import pg from 'pg';
+import { Client, Scheduler } from '../../client/index.ts';
 import { Link } from '../../client/link.ts';
 import { TSX_THREADS } from './tsx-threads.ts';
+import { until } from './wait.ts';
 
 const [url = '', ...uses] = process.argv.slice(2);
 
@@ -69,6 +71,24 @@ const USES: Readonly<Record<string, () => Promise<unknown>>> = {
       }, 20);
     });
     await scheduler.stop();
+  },
+  'a scheduler that was hinted at cancels while it stopped': async () => {
+    const admin = new pg.Client({ connectionString: url });
+    await admin.connect();
+    let end = (): void => undefined;
+    const scheduler = new Scheduler({
+      connection: url,
+      handlers: { work: () => new Promise<void>((resolve) => (end = resolve)) },
+    });
+    await scheduler.start();
+    await new Client(admin).enqueue('work', {});
+    await until(() => scheduler.running === 1);
+    const stopped = scheduler.stop();
+    const hint = `select pg_notify('leasehold', 'cancel:${scheduler.workerId}')`;
+    for (let hints = 0; hints < 10; hints++) await admin.query(hint);
+    end();
+    await stopped;
+    await admin.end();
   },
 };
 

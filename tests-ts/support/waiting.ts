@@ -11,6 +11,6 @@ export function setWaiting(
 }
 
 /** The process id that the server, or a pooler in its place, told the driver. */
-function processIdOf(session: pg.Client): number {
+export function processIdOf(session: pg.Client): number {
   return (session as { processID?: number }).processID ?? Number.NaN;
 }
