@@ -157,7 +157,7 @@ async function bringUp(client: pg.Client, dir: string, lockTimeoutMs: number): P
 
   // The runner's own begin changes nothing; its commit ends this.
   await client.query('begin');
-  await lockTables(client, await tablesOf(dir, pending), lockTimeoutMs);
+  await lockTables(client, await namesIn(dir, pending), lockTimeoutMs);
   return {
     adopted,
     applied: await run(client, dir, { createMigrationsSchema: !found.has_schema }),
@@ -226,36 +226,41 @@ async function run(
   return applied.map((migration) => migration.name);
 }
 
-/** The tables that migrations alter: leases first and jobs last, as functions lock them. */
-async function tablesOf(dir: string, files: readonly string[]): Promise<string[]> {
+/** What migrations name in the part written by hand: tables, and more that is none. */
+async function namesIn(dir: string, files: readonly string[]): Promise<string[]> {
   const texts = await Promise.all(files.map((file) => readFile(join(dir, file), 'utf8')));
-  const altered = texts.flatMap((text) => [
-    ...text.matchAll(/^\s*alter table (?:only )?leasehold\.(\w+)/gim),
-  ]);
-  const rank = (table: string): number => (table === 'lease' ? 0 : table === 'job' ? 2 : 1);
-  return [...new Set(altered.map(([, table = '']) => table))].sort(
-    (one, other) => rank(one) - rank(other) || one.localeCompare(other),
+  // What follows that line replaces functions, which locks no table.
+  const heads = texts.flatMap((text) => text.split(/^\s*-- generated from sql\//m, 1));
+  return heads.flatMap((head) =>
+    [...head.matchAll(/\bleasehold\.(\w+)/g)].map(([, name = '']) => name),
   );
 }
 
 /**
- * Takes the locks of all tables before anything else, one after the other. While it holds one and waits for the
+ * Takes the locks of all these tables, and of those whose index is named, before anything else: leases first and
+ * jobs last, as functions lock them, one after the other. While it holds one and waits for the
  * next, a call that holds the next may wait for it: the call would be ended as the victim of the deadlock a
  * deadlock_timeout after it began to wait, so all of this ends sooner than that. Later nothing waits.
  */
 async function lockTables(
   client: pg.Client,
-  tables: readonly string[],
+  names: readonly string[],
   lockTimeoutMs: number,
 ): Promise<void> {
   const { rows } = await client.query<{ name: string; deadlock_ms: number }>(
     `select
        relation.relname::text as name,
        extract(epoch from current_setting('deadlock_timeout')::interval)::float8 * 1000 as deadlock_ms
-     from unnest($1::text[]) with ordinality as wanted (name, nth)
-     join pg_class as relation on relation.oid = to_regclass('leasehold.' || wanted.name)
-     order by wanted.nth`,
-    [tables],
+     from pg_class as relation
+     where relation.relkind = 'r'
+       and relation.oid in (
+         select coalesce(index.indrelid, named.oid)
+         from unnest($1::text[]) as wanted (name)
+         cross join to_regclass('leasehold.' || wanted.name) as named (oid)
+         left join pg_index as index on index.indexrelid = named.oid
+       )
+     order by relation.relname = 'job', relation.relname <> 'lease', relation.relname`,
+    [names],
   );
   let endsAt: number | undefined;
   for (const { name, deadlock_ms } of rows) {

@@ -370,6 +370,40 @@ test('S37 a migration never ends a call that holds a table it wants, and waits f
   expect(await migrating).toMatchObject({ applied: [expect.stringMatching(/_next$/)] });
 });
 
+test('S37 a migration has all tables that it names before its first statement', async () => {
+  const url = await createDatabase();
+  const statements = {
+    attempt: `create trigger next before update on leasehold.attempt
+      for each row execute function suppress_redundant_updates_trigger()`,
+    dedup: 'alter table if exists leasehold.dedup add column next integer',
+    finished: 'drop index leasehold.finished_prune_idx',
+    mark: 'alter table only leasehold.mark add column next integer',
+    queue: 'create index queue_next_idx on leasehold.queue (paused_at)',
+    worker: 'update leasehold.worker set pid = 1',
+  };
+  const dir = await withNext(`
+    do $$
+    begin
+      if (
+        select array_agg(relation.relname::text order by relation.relname)
+        from pg_locks as held
+        join pg_class as relation on relation.oid = held.relation
+        where held.pid = pg_backend_pid()
+          and held.mode = 'AccessExclusiveLock'
+          and relation.relkind = 'r'
+      ) is distinct from '{${Object.keys(statements)}}' then
+        raise exception 'other tables are locked';
+      end if;
+    end
+    $$;
+    ${Object.values(statements).join(';')};
+    -- generated from sql/ by npm run migration:refresh; edit above this line only
+    select from leasehold.job`);
+  expect(await migrate({ connection: url, dir })).toMatchObject({
+    applied: [expect.stringMatching(/_next$/)],
+  });
+});
+
 test('S37 a migration under load, beside a reader of some seconds, costs no call and no job', async () => {
   const url = await createDatabase();
   const dir = await withNext(NEXT);
