@@ -155,7 +155,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   readonly #invocations: Invocations;
   readonly #arrivals = new Arrivals();
   readonly #wake = new Signal();
-  readonly #hintedLooks = new Throttle(HINTED_LOOKS, () => this.#lookNow());
+  readonly #hintedLooks = new Throttle(HINTED_LOOKS, () => this.#wake.fire());
   readonly #hintedPasses = new Throttle(HINTED_LOOKS, () => this.#waiting?.passOn());
   readonly #hintedBeats = new Throttle(HINTED_BEATS, () => this.#heart.beatNow());
   readonly #watches = new TokenBucket(WATCHES);

@@ -124,6 +124,38 @@ describe('waking', () => {
     expect(calls).toBeLessThan(rounds);
   });
 
+  test('S41 a hint does not have a call made again that the server refuses', async () => {
+    const queue = await createQueue();
+    const proxy = await startProxy(url);
+    onTestFinished(() => proxy.close());
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      pollMs: 3_600_000,
+      maintenanceMs: 0,
+      handlers: { [queue]: () => 'done' },
+    });
+    await until(() => proxy.seen('set_waiting').some(({ answeredAt }) => answeredAt !== undefined));
+    const refuse = `raise 'not today' using errcode = 'invalid_parameter_value'`;
+    await pool.query(`
+      create function refuse() returns trigger language plpgsql as $$ begin ${refuse}; end $$;
+      create trigger refuse before insert on leasehold.lease execute function refuse()`);
+    onTestFinished(async () => {
+      await pool.query('drop function refuse cascade');
+    });
+    await client.enqueue(queue, 'refused');
+    await scheduler.event('call:failed', ({ call }) => call === 'lease');
+    const looks = proxy.seen('lease_jobs').length;
+    const beats = proxy.seen('register_worker').length;
+    const { rows } = await pool.query('select queue_id from leasehold.queue where name = $1', [
+      queue,
+    ]);
+    for (const hint of [`ready:${rows[0].queue_id}`, `cancel:${scheduler.workerId}`]) {
+      await pool.query(`select pg_notify('leasehold', $1)`, [hint]);
+    }
+    await until(() => proxy.seen('register_worker').length > beats);
+    expect(proxy.seen('lease_jobs').length).toBe(looks);
+  });
+
   test.each([
     ['heartbeat', 'select status from leasehold.heartbeat($1, $2)'],
     [
