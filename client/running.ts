@@ -198,6 +198,8 @@ export class Running {
   /** Nobody waits for a checkpoint any more; it is kept in case this process leases the job again. */
   lose(): void {
     this.#lost = true;
+    // It may have been given up under an earlier lease, and gone on under this one.
+    this.givenUp = false;
     this.checkpoint.release(new JobAbort('lease_lost'));
   }
 

@@ -1018,15 +1018,21 @@ describe('S06 a handler that hangs', () => {
     return { id, scheduler, tokens };
   }
 
-  /** Its lease is lost to another worker, which hands the job back: the same process leases it again. */
-  async function adopted(options?: Parameters<typeof hanging>[0]) {
-    const { id, scheduler, tokens } = await hanging(options);
+  /** Another worker has the lease from now on. Resolves to its token. */
+  async function stolen(id: string): Promise<string> {
     const { rows } = await pool.query<{ token: string }>(
       'update leasehold.lease set token = gen_random_uuid() where job_id = $1 returning token',
       [id],
     );
+    return rows[0]?.token ?? '';
+  }
+
+  /** Its lease is lost to another worker, which hands the job back: the same process leases it again. */
+  async function adopted(options?: Parameters<typeof hanging>[0]) {
+    const { id, scheduler, tokens } = await hanging(options);
+    const token = await stolen(id);
     await scheduler.event('job:stuck', ({ reason }) => reason === 'lease_lost');
-    await client.release(id, rows[0]?.token ?? '');
+    await client.release(id, token);
     await scheduler.event('job:adopted');
     expect(tokens).toHaveLength(1);
     return { id, scheduler };
@@ -1063,6 +1069,15 @@ describe('S06 a handler that hangs', () => {
       'lease_lost',
       'shutdown',
     ]);
+  });
+
+  test('S05 is stuck for stop after the lease that it was adopted under is lost, too', async () => {
+    const { id, scheduler } = await adopted();
+    await stolen(id);
+    await scheduler.event('job:lost', ({ attempt }) => attempt === 2);
+    expect(await scheduler.stop({ graceMs: 0 })).toMatchObject({
+      stuck: [{ jobId: id, attempt: 2 }],
+    });
   });
 
   test('S06 is given up for a cancel after a lease that was given up was renewed all the same', async () => {
