@@ -1,6 +1,6 @@
 -- redrive: dead jobs are put back in line as a new generation that keeps its history.
 begin;
-select plan(44);
+select plan(47);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -28,6 +28,10 @@ select leasehold.fail(leasehold_test.job_id('spent 4'), leasehold_test.token('sp
 select is(
   (select (state, failures, losses, releases, attempt)::text from leasehold.job(leasehold_test.job_id('spent'))), '(dead,2,1,1,4)', 'the job is dead'
 );
+select is(
+  (leasehold.fail(leasehold_test.job_id('spent 4'), leasehold_test.token('spent 4'))).status, 'already_dead',
+  'the failure that made it dead is answered with that when it is repeated (G5)'
+);
 delete from leasehold_test.woken;
 select results_eq(
   'select leasehold.redrive(array[leasehold_test.job_id(''spent'')])', 'select leasehold_test.job_id(''spent'')',
@@ -43,6 +47,11 @@ select is(leasehold_test.woken(), array['spent'], 'redrive wakes the workers of 
 create temp table before on commit drop as select leasehold_test.state();
 select is_empty('select leasehold.redrive(array[leasehold_test.job_id(''spent'')])', 'redrive again puts nothing back (G5)');
 select is(leasehold_test.state(), (table before), 'a repeat of redrive changes nothing (G5)');
+select is(
+  (leasehold.fail(leasehold_test.job_id('spent 4'), leasehold_test.token('spent 4'))).status, 'already_failed',
+  'S23 after a redrive it is a failure like any other'
+);
+select is(leasehold_test.state(), (table before), 'S23 and changes nothing (G5)');
 drop table before;
 select leasehold_test.take_over('spent 5', 'spent');
 select is(
