@@ -1347,8 +1347,8 @@ $$;
 
 -- begin sql/internal/_note_outage.sql
 -- Notes a stretch in which leases expired while nobody looked, or before the first worker was seen again:
--- the database was away, or its clock was set. Those that look at the same time may each note it. Answers
--- whether any lease has expired.
+-- the database was away, or its clock was set. Those that look at the same time may each note it. If the clock was
+-- set back, leases of before expire as much earlier. Answers whether any lease has expired.
 create or replace function leasehold._note_outage(p_now timestamptz)
   returns boolean
   language plpgsql
@@ -1358,17 +1358,40 @@ declare
   v_look leasehold.upkeep;
   v_seen_at timestamptz;
   v_since timestamptz;
+  v_is_mine boolean;
+  v_back interval;
 begin
-  select upkeep.* into v_look from leasehold.upkeep as upkeep where upkeep.task = 'look';
+  select upkeep.* into v_look
+  from leasehold.upkeep as upkeep
+  where upkeep.task = 'look'
+  for no key update skip locked;
+  v_is_mine := found;
+  if not v_is_mine then
+    select upkeep.* into v_look from leasehold.upkeep as upkeep where upkeep.task = 'look';
+  end if;
   select max(worker.heartbeat_at) into v_seen_at
   from leasehold.worker as worker
   where worker.heartbeat_at <= p_now;
 
-  update leasehold.upkeep as upkeep
-  set last_run_at = p_now, seen_at = v_seen_at
-  where upkeep.task = (
-    select look.task from leasehold.upkeep as look where look.task = 'look' for update skip locked
-  );
+  -- The clock is read once more: what is noted already was noted before, unless the clock was set.
+  if v_is_mine and v_look.last_run_at > leasehold._now() then
+    v_back := leasehold._hours(v_look.last_run_at - leasehold._now());
+    update leasehold.lease as lease
+    set heartbeat_at = lease.heartbeat_at - v_back, expires_at = lease.expires_at - v_back
+    where lease.job_id = any (array(
+      select ahead.job_id
+      from leasehold.lease as ahead
+      where ahead.heartbeat_at > leasehold._now()
+      order by ahead.job_id
+      for no key update skip locked
+    ));
+  end if;
+  -- Once a step: who has the row takes it into account and notes it in one transaction.
+  if v_is_mine then
+    update leasehold.upkeep as upkeep
+    set last_run_at = p_now, seen_at = v_seen_at
+    where upkeep.task = 'look';
+  end if;
 
   if v_look.last_run_at > p_now then
     -- The clock was set back: what was noted lies in the future.

@@ -1,6 +1,6 @@
 -- reap_expired: expired leases are taken away, and jobs past their time end.
 begin;
-select plan(99);
+select plan(102);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -362,6 +362,30 @@ select leasehold_test.start('after', '1 minute');
 select leasehold_test.reap();
 select is(pg_temp.job('after'), '(ready,,0,1,0,1)', 'S16 a clock that is set back does not keep leases from being reaped');
 select is((select count(*)::integer from leasehold.outage where ended_at > leasehold._now()), 0, 'S16 nor is there an outage in the future');
+
+-- Leases that were granted before the clock was set back expire as soon as they would have.
+select leasehold_test.start(name, '1 minute') from unnest(array['gone', 'there', 'long']) as name;
+select leasehold.heartbeat(leasehold_test.job_id('long'), leasehold_test.token('long'), '1 day');
+select leasehold.reap_expired();
+select leasehold_test.advance('-1 hour');
+select leasehold.reap_expired();
+select leasehold.reap_expired();
+select is(
+  array(
+    select (leasehold.job(leasehold_test.job_id(name))).remaining from unnest(array['gone', 'there', 'long']) as name
+  ),
+  array['1 minute', '1 minute', '1 day']::interval[], 'S16 a clock that is set back makes no lease longer'
+);
+select leasehold_test.advance('40 seconds');
+select leasehold.heartbeat(leasehold_test.job_id('there'), leasehold_test.token('there'));
+select leasehold.reap_expired();
+select leasehold_test.advance('20 seconds');
+select is(leasehold.reap_expired(), 1, 'S16 what nobody renews is reaped in time');
+select is(
+  array(select leasehold_test.state_of(name) from unnest(array['gone', 'there', 'long']) as name),
+  array['ready', 'leased', 'leased'], 'S16 and what is renewed stays'
+);
+select leasehold.complete(leasehold_test.job_id(name), leasehold_test.token(name)) from unnest(array['gone', 'there', 'long']) as name;
 delete from leasehold.worker;
 select leasehold_test.start('back');
 select pg_temp.register('back');
