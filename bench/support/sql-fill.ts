@@ -7,9 +7,9 @@ const CHUNK = 250_000;
 const POSITIONS = {
   ready: `
     insert into leasehold.ready (
-      job_id, queue_id, priority, attempt, releases, failures, losses, returned
+      job_id, queue_id, priority, attempt, releases, failures, losses, line
     )
-    select job_id, queue_id, priority, 0, 0, 0, 0, false
+    select job_id, queue_id, priority, 0, 0, 0, 0, null
     from written`,
   tomorrow: `
     insert into leasehold.scheduled (
