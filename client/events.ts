@@ -14,6 +14,7 @@ export type AbortReason = 'lease_lost' | 'cancelled' | 'max_runtime' | 'shutdown
 /** What a scheduler tells its `onEvent`. It logs nothing itself. */
 export type SchedulerEvent =
   | { readonly type: 'worker:started'; readonly workerId: string }
+  /** The last event, whatever handlers that nothing ends do later. */
   | { readonly type: 'worker:stopped'; readonly workerId: string }
   /**
    * A handler begins. `waitMs`: the time since the job was enqueued, a delay that was asked for included, by

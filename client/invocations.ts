@@ -264,7 +264,10 @@ export class Invocations {
       status: isCompleted ? 'already_completed' : settlement.status,
       late: settlement.late,
       retryInMs: isCompleted ? undefined : settlement.retryInMs,
-      error: isCompleted && outcome === EFFECTS_NOT_COMMITTED ? undefined : said(outcome),
+      error:
+        isCompleted && outcome === EFFECTS_NOT_COMMITTED
+          ? undefined
+          : said(running.outcome ?? outcome),
     });
     // The job is to run again, and this process has it already: handed back for a fresh start.
     if (adopted) return this.#settle(running, { kind: 'release' });

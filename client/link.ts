@@ -194,6 +194,8 @@ export class Link implements Queryable {
       this.#misses = 0;
       this.#failures = 0;
       return answer;
+    } catch (error) {
+      throw this.#closing.signal.aborted ? stopped(error) : error;
     } finally {
       answered = true;
       clearTimeout(timer);
@@ -353,6 +355,6 @@ class Connection {
   }
 }
 
-function stopped(): LeaseholdError {
-  return new LeaseholdError('stopped', 'the scheduler has stopped');
+function stopped(cause?: unknown): LeaseholdError {
+  return new LeaseholdError('stopped', 'the scheduler has stopped', { cause });
 }

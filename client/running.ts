@@ -25,7 +25,7 @@ const ABORT_MESSAGES: Readonly<Record<AbortReason, string>> = {
   shutdown: 'the scheduler is stopping',
 };
 
-/** How an attempt ends. Once it is set it is only delivered, never changed. */
+/** How an attempt ends. Once it is set it is only delivered, never changed, unless the database does not take it. */
 export type Outcome =
   | { readonly kind: 'complete'; readonly result: JsonText | undefined }
   | {

@@ -180,6 +180,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   /** The database was reached, so there may be jobs. */
   #runs = false;
   #stopped: Promise<StopResult> | undefined;
+  /** The last event was told: what handlers that go on do later is nobody's business. */
+  #toldLast = false;
 
   /**
    * Throws `invalid_argument` for lengths that leave no room for two lost heartbeats, and for what can be
@@ -751,6 +753,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   }
 
   #emit(event: SchedulerEvent): void {
+    if (this.#toldLast) return;
+    this.#toldLast = event.type === 'worker:stopped';
     try {
       const told: unknown = this.#options.onEvent?.(event);
       if (told instanceof Promise) told.catch(() => undefined);

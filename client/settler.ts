@@ -212,7 +212,8 @@ export class Settler {
     if (outcome.kind === 'complete') {
       // The work is done, and is not to be done again for a result that the database does not take.
       const reason = describeResult('result_not_storable', error, outcome.result);
-      return this.#send([{ ...delivery, outcome: deadLetter(reason) }]);
+      running.outcome = deadLetter(reason);
+      return this.#send([{ ...delivery, outcome: running.outcome }]);
     }
     this.#options.onEvent({
       type: 'outcome:undeliverable',

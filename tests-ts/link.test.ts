@@ -196,12 +196,12 @@ test('a call under way rejects when its connection is cut', async () => {
   await rejected;
 });
 
-test('a closed link rejects calls under way and later ones', async () => {
+test('S05 a closed link rejects calls under way and later ones as stopped', async () => {
   const proxy = await proxied();
   const link = linkTo(proxy.url, { deadlineMs: 60_000 });
   await pidOf(link);
   const call = link.query('select pg_sleep(60)');
-  const rejected = expect(call).rejects.toThrow();
+  const rejected = expect(call).rejects.toMatchObject({ code: 'stopped' });
   await until(() => proxy.seen('pg_sleep').length === 1);
   await link.close();
   await rejected;

@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import pg from 'pg';
-import { afterAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest';
 import { Client, type Context, type StandardSchema } from '../../client/index.ts';
 import { createDatabase } from '../support/database.ts';
 import { Gate, RecordedScheduler, startRecorded, TSX_THREADS } from '../support/recorded.ts';
@@ -173,8 +173,9 @@ test('S03 a result that only the database refuses makes its job dead, and no oth
     connection: url,
     handlers: { [queue]: ({ payload }) => payload },
   });
-  for (const id of ids) await scheduler.settled(id);
+  const told = await Promise.all(ids.map((id) => scheduler.settled(id)));
   const jobs = await Promise.all(ids.map((id) => client.job(id)));
+  expect(told.map(({ error }) => error)).toEqual(jobs.map(({ reason }) => reason));
   expect(jobs).toMatchObject([
     { state: 'completed', result: 'fine' },
     {
@@ -622,4 +623,30 @@ test('S35 a handler that nothing ends has its one end when the scheduler stops',
   gate.open();
   await until(() => scheduler.running === 0);
   expectPairs(scheduler);
+});
+
+test('S35 nothing is told once the worker has stopped', async () => {
+  const queue = await createQueue();
+  const gate = new Gate();
+  let signal: AbortSignal | undefined;
+  await client.enqueue(queue, 'hang');
+  const scheduler = await startRecorded({
+    connection: url,
+    cancelGraceMs: 10,
+    handlers: {
+      [queue]: (_, context) => {
+        signal = context.signal;
+        return gate.pass();
+      },
+    },
+  });
+  await until(() => gate.reached === 1);
+  await scheduler.stop({ graceMs: 0 });
+  // An hour later it is seen that the lease has run out.
+  const clock = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 3_600_000);
+  expect(signal?.aborted).toBe(true);
+  clock.mockRestore();
+  gate.open();
+  await until(() => scheduler.running === 0);
+  expect(scheduler.events.at(-1)).toMatchObject({ type: 'worker:stopped' });
 });
