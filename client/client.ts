@@ -118,7 +118,7 @@ export interface Renewal extends Lease {
  * `enqueue`, `complete` and `assertLease` are part of that transaction.
  *
  * Every method rejects with a {@link LeaseholdError} for what leasehold refuses, and with the
- * driver's own error for everything else. `\df+ leasehold.*` has the reference.
+ * driver's own error for everything else. `\df+ leasehold.[a-z]*` has the reference.
  */
 export class Client<Q extends QueueTypes<Q> = AnyQueues> {
   readonly #db: Queryable;

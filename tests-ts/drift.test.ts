@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate } from '../client/migrate.ts';
-import { installSql } from '../scripts/manifest.ts';
+import { installSql, readManifest } from '../scripts/manifest.ts';
 import { readCatalogue } from './support/catalogue.ts';
 import { createBareDatabase, withClient } from './support/database.ts';
 
@@ -17,6 +17,33 @@ describe('the migrations', () => {
     const expected = await withClient(fromManifest, readCatalogue);
     const actual = await withClient(fromMigrations, readCatalogue);
     expect(actual).toEqual(expected);
+  });
+});
+
+describe('the names', () => {
+  /** Functions as `\df leasehold.PATTERN` lists them. */
+  const listed = async (pattern: string): Promise<string[]> => {
+    const { rows } = await withClient(fromManifest, (client) =>
+      client.query(
+        `select distinct proname from pg_proc
+         where pronamespace = 'leasehold'::regnamespace and proname ~ $1`,
+        [pattern],
+      ),
+    );
+    return rows.map((row) => String(row.proname)).sort();
+  };
+
+  const files = async (folder: string, kind: RegExp): Promise<string[]> =>
+    (await readManifest())
+      .filter(({ path, sql }) => path.startsWith(folder) && kind.test(sql))
+      .map(({ path }) => path.slice(folder.length, -'.sql'.length))
+      .sort();
+
+  test('S42 tell functions for callers, which begin with a letter, from all others', async () => {
+    const functions = /create or replace function/;
+    expect(await listed('^([a-z].*)$')).toEqual(await files('sql/functions/', functions));
+    expect(await listed('^_')).toEqual(await files('sql/internal/', functions));
+    expect(await listed('^[^a-z_]')).toEqual([]);
   });
 });
 
