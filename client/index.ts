@@ -12,7 +12,7 @@ export {
 } from './client.ts';
 export type { Context, Handler, Job } from './context.ts';
 export { type ErrorCode, LeaseholdError, SQLSTATES } from './errors.ts';
-export type { AbortReason, OutcomeKind, SchedulerEvent } from './events.ts';
+export type { AbortReason, JobRef, OutcomeKind, SchedulerEvent } from './events.ts';
 export type { Json } from './json.ts';
 export { type MigrateOptions, migrate } from './migrate.ts';
 export {
@@ -25,7 +25,6 @@ export { JobAbort } from './running.ts';
 export {
   Scheduler,
   type StopResult,
-  type StuckJob,
   type UndeliveredOutcome,
 } from './scheduler.ts';
 export type { QueueSchemas, StandardSchema } from './standard-schema.ts';

@@ -1,5 +1,5 @@
 import { type Instant, now } from './clock.ts';
-import type { AbortReason, SchedulerEvent } from './events.ts';
+import type { AbortReason, JobRef, SchedulerEvent } from './events.ts';
 import { Hand, MAX_WAIT_MS } from './hand.ts';
 import { describeError } from './json.ts';
 import { DEFAULTS, type Timing } from './options.ts';
@@ -9,7 +9,6 @@ import {
   EFFECTS_NOT_COMMITTED,
   hasCompleted,
   type Outcome,
-  type Reference,
   Running,
   type RunningOwner,
   reference,
@@ -277,7 +276,7 @@ export class Invocations {
   }
 
   /** Tells the end of a job that was started, once. Another one was leased only, and is handed back. */
-  #tell(running: Running, job: Reference, { status, late = false, retryInMs, error }: End): void {
+  #tell(running: Running, job: JobRef, { status, late = false, retryInMs, error }: End): void {
     const { beganAt, endedAt = performance.now() } = running;
     if (beganAt === undefined || running.told) {
       if (/released$/.test(status)) this.#emit({ type: 'job:returned', ...job });
@@ -435,7 +434,7 @@ export class Invocations {
    * Tells every handler to stop, and waits for it so long; what goes on then is given up. Waits for outcomes
    * and for threads that are being ended, in all so long. Resolves to the handlers that nothing can end.
    */
-  async shutDown(handlersMs: number, outcomesMs: number): Promise<Reference[]> {
+  async shutDown(handlersMs: number, outcomesMs: number): Promise<JobRef[]> {
     const beganAt = performance.now();
     this.#emptyHand();
     const atWork = (running: Running): boolean => running.outcome === undefined;

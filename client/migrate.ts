@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { jittered } from './clock.ts';
 import { LeaseholdError, schemaUnknown } from './errors.ts';
 import { connectionOf } from './options.ts';
 import { packageRoot } from './package-root.ts';
@@ -75,7 +76,8 @@ export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
       return { applied };
     } catch (error) {
       if (!givesWay(error) || attempt >= maxAttempts) throw error;
-      const retryInMs = backoffMs(attempt);
+      const { first, longest } = BACKOFF_MS;
+      const retryInMs = Math.round(jittered(Math.min(first * 2 ** (attempt - 1), longest)));
       options.onEvent?.({ type: 'migration:postponed', attempt, retryInMs, cause: error });
       await sleep(retryInMs, undefined, options.signal ? { signal: options.signal } : {});
     }
@@ -283,12 +285,6 @@ const SILENT = {
   warn: () => undefined,
   error: () => undefined,
 };
-
-/** Exponential, with the upper half left to chance so that several waiters do not meet again. */
-function backoffMs(attempt: number): number {
-  const ceiling = Math.min(BACKOFF_MS.first * 2 ** (attempt - 1), BACKOFF_MS.longest);
-  return Math.round(ceiling * (0.5 + Math.random() / 2));
-}
 
 function givesWay(error: unknown): error is pg.DatabaseError {
   return error instanceof pg.DatabaseError && GIVES_WAY.includes(error.code);

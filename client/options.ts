@@ -167,33 +167,33 @@ export function timingOf<Q extends QueueTypes<Q>>(options: SchedulerOptions<Q>):
     leaseMs,
     heartbeatOf,
     renewDeadlineOf,
-    pollMs: within('pollMs', options.pollMs ?? DEFAULTS.pollMs, 10, 3_600_000),
-    probeMs: within('probeMs', options.probeMs ?? DEFAULTS.probeMs, 100, 3_600_000),
-    maintenanceMs: within(
+    pollMs: between('pollMs', options.pollMs ?? DEFAULTS.pollMs, 10, 3_600_000),
+    probeMs: between('probeMs', options.probeMs ?? DEFAULTS.probeMs, 100, 3_600_000),
+    maintenanceMs: between(
       'maintenanceMs',
       options.maintenanceMs ?? DEFAULTS.maintenanceMs,
       0,
       3_600_000,
     ),
-    checkpointMs: within(
+    checkpointMs: between(
       'checkpointMs',
       options.checkpointMs ?? DEFAULTS.checkpointMs,
       0,
       3_600_000,
     ),
-    cancelGraceMs: within(
+    cancelGraceMs: between(
       'cancelGraceMs',
       options.cancelGraceMs ?? DEFAULTS.cancelGraceMs,
       0,
       3_600_000,
     ),
-    callTimeoutMs: within(
+    callTimeoutMs: between(
       'callTimeoutMs',
       options.callTimeoutMs ?? Math.min(leaseMs ?? Infinity, DEFAULTS.maxCallTimeoutMs),
       50,
       3_600_000,
     ),
-    startTimeoutMs: within(
+    startTimeoutMs: between(
       'startTimeoutMs',
       options.startTimeoutMs ?? DEFAULTS.startTimeoutMs,
       1,
@@ -291,7 +291,7 @@ function shown(value: unknown): string {
   return made === undefined || made === Object ? `{ ${names} }` : `an object of class ${made.name}`;
 }
 
-function within(name: string, value: number, min: number, max: number): number {
+function between(name: string, value: number, min: number, max: number): number {
   if (!(value >= min && value <= max)) {
     throw invalid(`${name} must be between ${min} and ${max}, got ${value}`);
   }
@@ -304,12 +304,12 @@ function optional(
   min: number,
   max: number,
 ): number | undefined {
-  return value === undefined ? undefined : within(name, value, min, max);
+  return value === undefined ? undefined : between(name, value, min, max);
 }
 
 function whole(name: string, value: number, min: number, max: number): number {
   if (!Number.isInteger(value)) throw invalid(`${name} must be a whole number, got ${value}`);
-  return within(name, value, min, max);
+  return between(name, value, min, max);
 }
 
 function invalid(message: string, hint?: string): LeaseholdError {

@@ -1,7 +1,7 @@
 import { CheckpointSlot } from './checkpoint.ts';
 import { after, type Instant, msUntil, now } from './clock.ts';
 import { LeaseholdError } from './errors.ts';
-import type { AbortReason } from './events.ts';
+import type { AbortReason, JobRef } from './events.ts';
 import { describeError, type JsonText } from './json.ts';
 import type { UnparsedJob } from './rows.ts';
 import type { Settlement } from './types.ts';
@@ -303,13 +303,7 @@ function isOver(): LeaseholdError {
 }
 
 /** Names a running job in an event. */
-export interface Reference {
-  readonly jobId: string;
-  readonly queue: string;
-  readonly attempt: number;
-}
-
-export function reference(running: Running): Reference {
+export function reference(running: Running): JobRef {
   const { jobId, queue, attempt } = running.job;
   return { jobId, queue, attempt };
 }

@@ -5,7 +5,7 @@ import { Arrivals } from './arrivals.ts';
 import { Client } from './client.ts';
 import { backoffMs, type Instant, jittered, now, timer } from './clock.ts';
 import { isPassing, LeaseholdError } from './errors.ts';
-import type { OutcomeKind, SchedulerEvent } from './events.ts';
+import type { JobRef, OutcomeKind, SchedulerEvent } from './events.ts';
 import { Heart } from './heart.ts';
 import { Invocations } from './invocations.ts';
 import { type Leased, leaseUnparsed } from './leasing.ts';
@@ -87,21 +87,14 @@ const CLOSED_MS = 1900;
 /** Most connections for ctx.transaction, in this process and in each worker thread. */
 const MAX_TRANSACTIONS = 10;
 
-/** A job whose handler went on after stop() had told it to end. */
-export interface StuckJob {
-  readonly jobId: string;
-  readonly queue: string;
-  readonly attempt: number;
-}
-
 /** An outcome that the database had not answered when stop() was over: it may have got it or not. */
-export interface UndeliveredOutcome extends StuckJob {
+export interface UndeliveredOutcome extends JobRef {
   readonly outcome: OutcomeKind;
 }
 
 export interface StopResult {
-  /** Jobs whose handlers ignore their signal: released if `releaseStuck`, else left to expire. */
-  readonly stuck: readonly StuckJob[];
+  /** Jobs whose handlers went on after their signal: released if `releaseStuck`, else left to expire. */
+  readonly stuck: readonly JobRef[];
   /** Outcomes given up: these jobs run again once their leases have expired, unless they got there. */
   readonly undelivered: readonly UndeliveredOutcome[];
 }
