@@ -117,6 +117,9 @@ export interface Renewal extends Lease {
  * A method for every SQL function, on anything that has `query`. On the client of a transaction,
  * `enqueue`, `complete` and `assertLease` are part of that transaction.
  *
+ * A method that ends in `Many` sends all it is given in one call: bound what results, errors or checkpoints weigh
+ * together, a few MiB say, so that it arrives in time. A scheduler bounds its own calls.
+ *
  * Every method rejects with a {@link LeaseholdError} for what leasehold refuses, and with the
  * driver's own error for everything else. `\df+ leasehold.[a-z]*` has the reference.
  */

@@ -87,7 +87,10 @@ export type SchedulerEvent =
   | { readonly type: 'handler:found'; readonly queue: string }
   /** What a handler left behind in its worker thread threw after its job had ended. Nobody is charged. */
   | ({ readonly type: 'job:strayed'; readonly error: string } & JobRef)
-  /** Parts of maintenance failed in the database, which tries them again later. Its log says why. */
+  /**
+   * Parts of maintenance failed in the database, which tries them again later. The table `leasehold.upkeep` and the
+   * server's log say why.
+   */
   | { readonly type: 'maintenance:failed'; readonly tasks: readonly MaintenanceTask[] }
   /** The event loop was blocked, so heartbeats came late. */
   | { readonly type: 'loop:lagged'; readonly lagMs: number }

@@ -56,7 +56,10 @@ export interface SchedulerOptions<Q extends QueueTypes<Q>> {
         >
       | undefined;
   };
-  /** Most handlers that run at once, of all queues together, 1 to 100,000. @default 10 */
+  /**
+   * Most handlers that run at once, of all queues together, 1 to 100,000. A job keeps its slot until the
+   * database has taken its outcome. @default 10
+   */
   readonly concurrency?: number | undefined;
   /** Length of every lease, 1,000 to 86,400,000. @default that of each queue, which is 60_000 unless set */
   readonly leaseMs?: number | undefined;
