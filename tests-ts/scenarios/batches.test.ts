@@ -366,6 +366,28 @@ describe('S08 a scheduler', () => {
     expect(scheduler.eventsOf('call:failed')).toEqual([]);
   });
 
+  test('S08 a job keeps its slot until the database has taken its outcome', async () => {
+    const queue = await createQueue();
+    const [held, next] = await client.enqueueMany(queue, [{ payload: 1 }, { payload: 2 }]);
+    const proxy = await proxied();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 1,
+      pollMs: 50,
+      handlers: {
+        [queue]: async ({ id }) => {
+          if (id !== held) return;
+          await one.begin();
+          await one.rows('select from leasehold.lease where job_id = $1 for update', [held]);
+        },
+      },
+    });
+    await until(() => proxy.seen('complete_many(').length >= 3);
+    expect(scheduler.eventsOf('job:started')).toHaveLength(1);
+    await one.rollback();
+    for (const id of [held, next]) await scheduler.settled(id ?? '');
+  });
+
   test('S08 an outcome whose last checkpoint meets a held lease holds up no other', async () => {
     const queue = await createQueue();
     const leaking = await client.enqueue(queue, 'leak');
