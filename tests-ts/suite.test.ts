@@ -1,9 +1,13 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
+import { Lane } from './support/proxy.ts';
+import { until } from './support/wait.ts';
 
 const run = promisify(execFile);
 const ROOT = import.meta.dirname;
@@ -54,4 +58,24 @@ test('S43 no file has lines that a merge has left', async () => {
 test('S43 the rules of the suite find what they forbid', () => {
   expect(ASKED_ONCE.test(`expect(await ${'s.sessions'}(worker.name)).toBe(3)`)).toBe(true);
   expect(EXCUSED.test(`test.${'skip'}('not today')`)).toBe(true);
+});
+
+test('S43 what goes over a slow link arrives in order, however late its timers are', async () => {
+  const server = createServer().listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [[peer]] = await Promise.all([once(server, 'connection'), once(socket, 'connect')]);
+  let arrived = '';
+  peer.on('data', (data: Buffer) => {
+    arrived += data;
+  });
+  const lane = new Lane(socket, (bytes) => bytes / 2);
+  lane.write(Buffer.from('first'));
+  // As on a busy machine: it was due long ago, and its timer has yet to fire.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  lane.write(Buffer.from('2'));
+  await until(() => arrived.length === 6);
+  expect(arrived).toBe('first2');
+  socket.end();
 });

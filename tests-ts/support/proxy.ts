@@ -249,10 +249,12 @@ interface Watcher {
 }
 
 /** One direction of a connection. */
-class Lane {
+export class Lane {
   readonly #to: Socket;
   readonly #msFor: (bytes: number) => number;
   #held: Buffer[] | undefined;
+  /** What is on its way, in the order in which it has to arrive. */
+  readonly #underWay: Buffer[] = [];
   /** When what was sent so far has arrived. */
   #freeAt = 0;
   passing = true;
@@ -271,8 +273,17 @@ class Lane {
   #send(message: Buffer): void {
     const at = performance.now();
     this.#freeAt = Math.max(at, this.#freeAt) + this.#msFor(message.length);
-    if (this.#freeAt - at < 1) this.#to.write(message);
-    else setTimeout(() => this.passing && this.#to.write(message), this.#freeAt - at).unref();
+    if (this.#underWay.length === 0 && this.#freeAt - at < 1) this.#to.write(message);
+    else {
+      this.#underWay.push(message);
+      setTimeout(() => this.#arrive(), this.#freeAt - at).unref();
+    }
+  }
+
+  /** The oldest: a timer that is late must let no other overtake. */
+  #arrive(): void {
+    const message = this.#underWay.shift();
+    if (message !== undefined && this.passing) this.#to.write(message);
   }
 
   hold(ms: number): void {
