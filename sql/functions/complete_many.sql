@@ -21,7 +21,8 @@ declare
   v_job_ids bigint[] := array[]::bigint[];
   v_tokens uuid[] := array[]::uuid[];
   v_late bigint[] := array[]::bigint[];
-  v_locked bigint[];
+  v_asked bigint[] := p_job_ids;
+  v_are_locked boolean := false;
 begin
   perform leasehold._require_read_committed();
   perform leasehold._require_batch(p_job_ids, p_tokens, 10000);
@@ -31,18 +32,17 @@ begin
   end if;
 
   v_lock_timeout := leasehold._limit_waits();
-  for v_look in 1..2 loop
+  loop
     with ended as (
-      -- One walk of the key. "Is true" keeps the pairs a hash table that the planner cannot turn into a join.
+      -- One walk of the key. "Case" keeps the pairs a hash table that the planner cannot turn into a join.
       -- What another transaction has touched, and may hold, is left for the second look.
       delete from leasehold.lease as lease
-      where lease.job_id = any (p_job_ids)
-        and (
+      where lease.job_id = any (v_asked)
+        and case when v_are_locked or lease.xmax = '0' then
           (lease.job_id, lease.token) in (
             select item.job_id, item.token from unnest(p_job_ids, p_tokens) as item (job_id, token)
           )
-        ) is true
-        and (lease.xmax = '0' or lease.job_id = any (v_locked))
+        end
       returning
         lease.job_id, leasehold._now() as ended_at, lease.leased_at, lease.token,
         lease.worker_id, lease.queue_id, lease.attempt, lease.releases, lease.failures,
@@ -79,11 +79,12 @@ begin
       array_agg(ended.job_id) as job_ids,
       array_agg(ended.token) as tokens,
       array_agg(ended.job_id) filter (where ended.late) as late,
-      array_agg(ended.job_id) filter (where keeping.queue_id is null) as not_kept,
+      array_agg(ended.job_id) filter (
+        where ended.queue_id not in (select keeping.queue_id from keeping)
+      ) as not_kept,
       case min(ended.queue_id) when max(ended.queue_id) then min(ended.queue_id) end as queue_id
     into v_ended
-    from ended
-    left join keeping on keeping.queue_id = ended.queue_id;
+    from ended;
 
     v_job_ids := v_job_ids || v_ended.job_ids;
     v_tokens := v_tokens || v_ended.tokens;
@@ -91,10 +92,10 @@ begin
     if v_ended.not_kept is not null then
       perform leasehold._erase(v_ended.not_kept, v_ended.queue_id);
     end if;
-    exit when cardinality(v_job_ids) >= cardinality(p_job_ids) or v_look = 2;
+    exit when cardinality(v_job_ids) >= cardinality(p_job_ids) or v_are_locked;
 
     perform leasehold._revive(p_job_ids, p_tokens);
-    select array_agg(free.job_id) into v_locked
+    select array_agg(free.job_id) into v_asked
     from (
       select item.job_id, item.token
       from unnest(p_job_ids, p_tokens) as item (job_id, token)
@@ -107,7 +108,8 @@ begin
         and lease.token = item.token
       for update skip locked
     ) as free;
-    exit when v_locked is null;
+    exit when v_asked is null;
+    v_are_locked := true;
   end loop;
   perform set_config('lock_timeout', v_lock_timeout, true);
 
