@@ -12,8 +12,13 @@ as $$
 declare
   v_claimed boolean;
 begin
-  select bool_and(leasehold._claim_block(block)) into v_claimed
-  from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
+  -- They ascend, as the sequence gave them, and most batches are within one block.
+  if leasehold._block(p_job_ids[1]) = leasehold._block(p_job_ids[cardinality(p_job_ids)]) then
+    v_claimed := leasehold._claim_block(leasehold._block(p_job_ids[1]));
+  else
+    select bool_and(leasehold._claim_block(block)) into v_claimed
+    from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
+  end if;
 
   -- Who moves a mark holds this until that is committed, and it has read the claims in that time. An old snapshot
   -- would not show how far it was moved.

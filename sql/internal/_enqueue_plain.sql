@@ -28,8 +28,7 @@ begin
   v_line := leasehold._claim_ids(v_queue.queue_id, v_job_ids);
 
   with item as materialized (
-    select job_id, payload
-    from unnest(v_job_ids, p_payloads) as item (job_id, payload)
+    select unnest(v_job_ids) as job_id, unnest(p_payloads) as payload
   ), written as (
     insert into leasehold.job (job_id, enqueued_at, queue_id, priority, bytes, payload)
     overriding system value
