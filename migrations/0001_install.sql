@@ -1987,8 +1987,13 @@ as $$
 declare
   v_claimed boolean;
 begin
-  select bool_and(leasehold._claim_block(block)) into v_claimed
-  from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
+  -- They ascend, as the sequence gave them, and most batches are within one block.
+  if leasehold._block(p_job_ids[1]) = leasehold._block(p_job_ids[cardinality(p_job_ids)]) then
+    v_claimed := leasehold._claim_block(leasehold._block(p_job_ids[1]));
+  else
+    select bool_and(leasehold._claim_block(block)) into v_claimed
+    from (select distinct leasehold._block(job_id) as block from unnest(p_job_ids) as job_id) as claimed;
+  end if;
 
   -- Who moves a mark holds this until that is committed, and it has read the claims in that time. An old snapshot
   -- would not show how far it was moved.
@@ -2358,6 +2363,46 @@ end;
 $$;
 -- end sql/internal/_line.sql
 
+-- begin sql/internal/_excess.sql
+-- The end of the line of these jobs that weighs too much; not the first where that one is kept. A function of its
+-- own, so that a call of lease_jobs whose jobs weigh little does not pay for its plan.
+create or replace function leasehold._excess(
+  p_job_ids bigint[],
+  p_bytes integer,
+  p_keep_first boolean
+)
+  returns bigint[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select heavy.job_id
+    from (
+      select
+        job.job_id,
+        weight.bytes as own,
+        sum(weight.bytes) over (order by job.priority, job.job_id) as bytes
+      from leasehold.job as job
+      cross join lateral (
+        select coalesce(job.bytes, 256) + coalesce(
+          (
+            select octet_length(checkpoint.data::text)
+            from leasehold.checkpoint as checkpoint
+            where checkpoint.job_id = job.job_id
+          ),
+          0
+        ) as bytes
+      ) as weight
+      where job.job_id = any (p_job_ids)
+    ) as heavy
+    where heavy.bytes > p_bytes
+      and (heavy.bytes > heavy.own or not p_keep_first)
+  );
+end;
+$$;
+-- end sql/internal/_excess.sql
+
 -- begin sql/internal/_lower_marks.sql
 -- Moves marks back that have passed jobs which nobody looks for: a mark is a hint, and what keeps it right are
 -- ids that grow, and locks that anybody may take. A mark that moves just now is passed over. Answers how many it moved.
@@ -2710,8 +2755,7 @@ begin
   v_line := leasehold._claim_ids(v_queue.queue_id, v_job_ids);
 
   with item as materialized (
-    select job_id, payload
-    from unnest(v_job_ids, p_payloads) as item (job_id, payload)
+    select unnest(v_job_ids) as job_id, unnest(p_payloads) as payload
   ), written as (
     insert into leasehold.job (job_id, enqueued_at, queue_id, priority, bytes, payload)
     overriding system value
@@ -4488,7 +4532,7 @@ begin
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
             where ready.line = v_priorities[line.nth]
               and ready.queue_id = v_queue.queue_id
@@ -4508,7 +4552,7 @@ begin
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
             where ready.line = v_mark.returned_lines[v_priorities[line.nth] + 1]
               and ready.queue_id = v_queue.queue_id
@@ -4529,13 +4573,13 @@ begin
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
             where ready.queue_id = v_queue.queue_id
               and ready.priority = v_priorities[line.nth]
               and ready.job_id >= line.job_id
               and ready.job_id < v_ends[line.nth]
-              and (v_ends[line.nth] = c_endless or ready.line is null)
+              and (ready.line is null or v_ends[line.nth] = c_endless)
               and (ready.live_until is null or ready.live_until > v_now)
               and (
                 not ready.suspect and (v_thorough or ready.xmax = '0')
@@ -4548,46 +4592,37 @@ begin
         ) as place
         limit v_left
       ), granted as materialized (
+        -- What a job weighs comes first, so that no more of the row is read to add it up.
         select
-          place.*,
-          v_epoch << 32 | place.attempt as fence,
-          encode(substr(sha256(v_seed || int8send(place.job_id)), 1, 16), 'hex')::uuid as token,
-          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
-          job.enqueued_at, job.payload, job.headers,
+          place.job_id, place.priority, place.attempt, place.failures, place.losses, place.releases,
           coalesce(job.bytes, 256) as bytes,
           case when place.attempt > 1 then (
             select checkpoint.data
             from leasehold.checkpoint as checkpoint
             where checkpoint.job_id = place.job_id
-          ) end as checkpoint
+          ) end as checkpoint,
+          v_epoch << 32 | place.attempt as fence,
+          encode(substr(sha256(v_seed || int8send(place.job_id)), 1, 16), 'hex')::uuid as token,
+          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+          job.enqueued_at, job.payload, job.headers
         from place
         -- One walk of the key for all of them, whatever the statistics say.
         join leasehold.job as job on job.job_id = place.job_id
         where job.job_id = any (array(select place.job_id from place))
       ), excess as materialized (
         -- The end of the line, if all of it weighs too much; of a call that has leased none yet, not the first.
-        select array_agg(heavy.job_id) as job_ids
-        from (
-          select
-            granted.job_id,
-            sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0)) over line as bytes,
-            row_number() over line as nth
-          from granted
-          where v_bytes < (
-            select sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0))
-            from granted
-          )
-          window line as (order by granted.priority, granted.job_id)
-        ) as heavy
-        where heavy.bytes > v_bytes
-          and (heavy.nth > 1 or v_left < p_limit)
+        select
+          case when sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0)) > v_bytes then
+            leasehold._excess(array_agg(granted.job_id), v_bytes, v_left = p_limit)
+          end as job_ids
+        from granted
       ), gone as (
         -- Rows of ready are never updated, so the address that was locked is the row.
         delete from leasehold.ready as ready
         where ready.ctid = any (array(
-          select granted.row_address
-          from granted
-          where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
+          select place.row_address
+          from place
+          where place.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
         ))
       ), leased as (
         insert into leasehold.lease (
@@ -4598,7 +4633,8 @@ begin
           granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
           v_now + granted.max_runtime, granted.token,
           p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
-          granted.releases, granted.failures, granted.losses, granted.priority, granted.suspect
+          granted.releases, granted.failures, granted.losses, granted.priority,
+          coalesce(granted.job_id = v_suspect, false)
         from granted
         where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
       )

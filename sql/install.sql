@@ -87,6 +87,7 @@
 \ir internal/_places.sql
 \ir internal/_advance_mark.sql
 \ir internal/_line.sql
+\ir internal/_excess.sql
 \ir internal/_lower_marks.sql
 \ir internal/_notify.sql
 \ir internal/_wake.sql

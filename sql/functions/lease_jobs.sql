@@ -129,7 +129,7 @@ begin
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
             where ready.line = v_priorities[line.nth]
               and ready.queue_id = v_queue.queue_id
@@ -149,7 +149,7 @@ begin
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
             where ready.line = v_mark.returned_lines[v_priorities[line.nth] + 1]
               and ready.queue_id = v_queue.queue_id
@@ -170,13 +170,13 @@ begin
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases, ready.suspect
+              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
             where ready.queue_id = v_queue.queue_id
               and ready.priority = v_priorities[line.nth]
               and ready.job_id >= line.job_id
               and ready.job_id < v_ends[line.nth]
-              and (v_ends[line.nth] = c_endless or ready.line is null)
+              and (ready.line is null or v_ends[line.nth] = c_endless)
               and (ready.live_until is null or ready.live_until > v_now)
               and (
                 not ready.suspect and (v_thorough or ready.xmax = '0')
@@ -189,46 +189,37 @@ begin
         ) as place
         limit v_left
       ), granted as materialized (
+        -- What a job weighs comes first, so that no more of the row is read to add it up.
         select
-          place.*,
-          v_epoch << 32 | place.attempt as fence,
-          encode(substr(sha256(v_seed || int8send(place.job_id)), 1, 16), 'hex')::uuid as token,
-          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
-          job.enqueued_at, job.payload, job.headers,
+          place.job_id, place.priority, place.attempt, place.failures, place.losses, place.releases,
           coalesce(job.bytes, 256) as bytes,
           case when place.attempt > 1 then (
             select checkpoint.data
             from leasehold.checkpoint as checkpoint
             where checkpoint.job_id = place.job_id
-          ) end as checkpoint
+          ) end as checkpoint,
+          v_epoch << 32 | place.attempt as fence,
+          encode(substr(sha256(v_seed || int8send(place.job_id)), 1, 16), 'hex')::uuid as token,
+          coalesce(job.max_runtime, v_queue.max_runtime) as max_runtime,
+          job.enqueued_at, job.payload, job.headers
         from place
         -- One walk of the key for all of them, whatever the statistics say.
         join leasehold.job as job on job.job_id = place.job_id
         where job.job_id = any (array(select place.job_id from place))
       ), excess as materialized (
         -- The end of the line, if all of it weighs too much; of a call that has leased none yet, not the first.
-        select array_agg(heavy.job_id) as job_ids
-        from (
-          select
-            granted.job_id,
-            sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0)) over line as bytes,
-            row_number() over line as nth
-          from granted
-          where v_bytes < (
-            select sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0))
-            from granted
-          )
-          window line as (order by granted.priority, granted.job_id)
-        ) as heavy
-        where heavy.bytes > v_bytes
-          and (heavy.nth > 1 or v_left < p_limit)
+        select
+          case when sum(granted.bytes + coalesce(octet_length(granted.checkpoint::text), 0)) > v_bytes then
+            leasehold._excess(array_agg(granted.job_id), v_bytes, v_left = p_limit)
+          end as job_ids
+        from granted
       ), gone as (
         -- Rows of ready are never updated, so the address that was locked is the row.
         delete from leasehold.ready as ready
         where ready.ctid = any (array(
-          select granted.row_address
-          from granted
-          where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
+          select place.row_address
+          from place
+          where place.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
         ))
       ), leased as (
         insert into leasehold.lease (
@@ -239,7 +230,8 @@ begin
           granted.job_id, granted.fence, v_now, v_now, v_now + v_duration,
           v_now + granted.max_runtime, granted.token,
           p_worker_id, p_request_id, v_duration, v_queue.queue_id, granted.attempt,
-          granted.releases, granted.failures, granted.losses, granted.priority, granted.suspect
+          granted.releases, granted.failures, granted.losses, granted.priority,
+          coalesce(granted.job_id = v_suspect, false)
         from granted
         where granted.job_id <> all (coalesce((select excess.job_ids from excess), '{}'))
       )
