@@ -1,6 +1,6 @@
 -- reap_expired: expired leases are taken away, and jobs past their time end.
 begin;
-select plan(102);
+select plan(103);
 select leasehold_test.set_now('2030-01-01 12:00:00Z');
 select leasehold_test.record_wakes();
 
@@ -341,6 +341,9 @@ select is(
   (leasehold.heartbeat(leasehold_test.job_id('survivor'), leasehold_test.token('survivor'))).status, 'revived',
   'S16 a worker goes on with its job'
 );
+-- One that decided to look before it, and looks after it: no clock was set.
+select leasehold._note_outage(leasehold._now() - interval '1 millisecond');
+select is((select count(*)::integer from leasehold.outage where ended_at = leasehold._now()), 1, 'S16 who looks at the same time forgets no outage');
 select pg_temp.register('survivor');
 select leasehold.reap_expired();
 select leasehold_test.advance('20 seconds');

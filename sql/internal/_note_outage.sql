@@ -11,6 +11,8 @@ declare
   v_seen_at timestamptz;
   v_since timestamptz;
   v_is_mine boolean;
+  v_now timestamptz;
+  v_is_back boolean;
   v_back interval;
 begin
   select upkeep.* into v_look
@@ -21,13 +23,15 @@ begin
   if not v_is_mine then
     select upkeep.* into v_look from leasehold.upkeep as upkeep where upkeep.task = 'look';
   end if;
+  -- The clock is read once more: what is noted already was noted before, unless the clock was set.
+  v_now := leasehold._now();
+  v_is_back := v_look.last_run_at > v_now;
   select max(worker.heartbeat_at) into v_seen_at
   from leasehold.worker as worker
   where worker.heartbeat_at <= p_now;
 
-  -- The clock is read once more: what is noted already was noted before, unless the clock was set.
-  if v_is_mine and v_look.last_run_at > leasehold._now() then
-    v_back := leasehold._hours(v_look.last_run_at - leasehold._now());
+  if v_is_mine and v_is_back then
+    v_back := leasehold._hours(v_look.last_run_at - v_now);
     update leasehold.lease as lease
     set heartbeat_at = lease.heartbeat_at - v_back, expires_at = lease.expires_at - v_back
     where lease.job_id = any (array(
@@ -45,13 +49,13 @@ begin
     where upkeep.task = 'look';
   end if;
 
-  if v_look.last_run_at > p_now then
-    -- The clock was set back: what was noted lies in the future.
+  if v_is_back then
+    -- What was noted lies in the future. Another that looks at the same time may have noted one that ends after p_now.
     delete from leasehold.outage as outage
     where outage.ctid = any (array(
       select future.ctid
       from leasehold.outage as future
-      where future.ended_at > p_now
+      where future.ended_at > v_now
       for update skip locked
     ));
   end if;
