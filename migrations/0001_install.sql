@@ -153,8 +153,8 @@ create table leasehold.ready (
   releases integer not null,
   failures integer not null,
   losses integer not null,
-  line bigint,
   priority smallint not null,
+  returned boolean not null default true,
   suspect boolean not null default false,
   constraint ready_lease_jobs_idx primary key (queue_id, priority, job_id)
 ) with (
@@ -163,7 +163,7 @@ create table leasehold.ready (
   autovacuum_vacuum_cost_delay = 0
 );
 
-create index ready_returned_idx on leasehold.ready (queue_id, line, job_id) where line is not null;
+create index ready_returned_idx on leasehold.ready (queue_id, priority, job_id) where returned;
 create index ready_suspect_idx on leasehold.ready (queue_id, priority, job_id) where suspect;
 create index ready_reap_expired_idx on leasehold.ready (live_until) where live_until is not null;
 
@@ -178,8 +178,7 @@ comment on column leasehold.ready.live_until is 'when a job that was never lease
 comment on column leasehold.ready.token is
   'the newest token, of a lease that was reaped: honoured until somebody leases the job; null: none is';
 comment on column leasehold.ready.attempt is 'leases so far';
-comment on column leasehold.ready.line is
-  'null: came straight from its enqueue, so it stands above the mark; of one that came back, the line that mark.returned_lines said, or its priority';
+comment on column leasehold.ready.returned is 'false: came straight from its enqueue, so it stands where its id says, above the mark';
 comment on column leasehold.ready.suspect is
   'it has lapsed twice or more, so it may be what kills its workers: a worker holds one such job at a time';
 -- end sql/tables/ready.sql
@@ -189,26 +188,18 @@ create table leasehold.mark (
   queue_id integer primary key,
   job_ids bigint[] not null,
   open_blocks bigint[] not null default '{}',
-  returned_lines bigint[] not null default '{10,11,12,13,14,15,16,17,18,19}',
-  returned_ids bigint[] not null default '{0,0,0,0,0,0,0,0,0,0}',
-  constraint mark_has_a_place_for_every_priority check (
-    cardinality(job_ids) = 10 and cardinality(returned_lines) = 10 and cardinality(returned_ids) = 10
-  )
+  constraint mark_has_a_place_for_every_priority check (cardinality(job_ids) = 10)
 ) with (
   fillfactor = 50
 );
 
 comment on table leasehold.mark is
-$doc$Where the line of each priority begins: with a smaller id there are only jobs that came back, which have
-lines of their own, and those of open blocks. So lease_jobs walks past what was there once and cannot be removed
+$doc$Where the line of each priority begins: with a smaller id there are only jobs that returned, which have an
+index of their own, and those of open blocks. So lease_jobs walks past what was there once and cannot be removed
 yet, only now and then. Moves if a look for jobs has become slow; back only if ids begin anew.$doc$;
 comment on column leasehold.mark.job_ids is 'for priority 0 to 9';
 comment on column leasehold.mark.open_blocks is
   'blocks of 4096 ids in which a transaction had yet to commit jobs when the mark passed them: they are walked, too';
-comment on column leasehold.mark.returned_lines is
-  'for priority 0 to 9: the line in which jobs come back; a new one, ten further on, once it is empty and takes long to walk';
-comment on column leasehold.mark.returned_ids is
-  'for priority 0 to 9: where that line begins; what comes back with a smaller id goes to the line that is called as its priority, and is walked first';
 -- end sql/tables/mark.sql
 
 -- begin sql/tables/blocked.sql
@@ -1280,16 +1271,13 @@ begin
     returning ready.*
   ), ready as (
     insert into leasehold.ready (
-      job_id, token, queue_id, attempt, releases, failures, losses, line, priority, suspect
+      job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
     )
     select
       gone.job_id, gone.token, gone.queue_id, gone.attempt, gone.releases, gone.failures,
-      greatest(gone.losses - charged.losses, 0),
-      leasehold._returned_line(mark, gone.priority, gone.job_id), gone.priority, charged.suspect
+      greatest(gone.losses - charged.losses, 0), gone.priority, charged.suspect
     from from_ready as gone
     join charged on charged.job_id = gone.job_id
-    left join leasehold._claim_return(array(select gone.queue_id from from_ready as gone)) as mark
-      on mark.queue_id = gone.queue_id
     returning ready.job_id
   ), from_scheduled as (
     delete from leasehold.scheduled as scheduled
@@ -2021,82 +2009,6 @@ end;
 $$;
 -- end sql/internal/_claim_ids.sql
 
--- begin sql/internal/_claim_return.sql
--- Says that this transaction puts jobs back into these queues, so that no line of theirs for such jobs ends or
--- begins further on before it has committed. Answers the marks of those queues that nobody moves just now. Of
--- the others, and where an old snapshot could not show how far a mark was moved, jobs go to the line that
--- is called as their priority.
-create or replace function leasehold._claim_return(p_queue_ids integer[])
-  returns setof leasehold.mark
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_queue_ids integer[];
-begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    return;
-  end if;
-  v_queue_ids := array(
-    select claimed.queue_id
-    from (select distinct queue_id from unnest(p_queue_ids) as queue_id) as claimed
-    where pg_try_advisory_xact_lock_shared(leasehold._mark_class(), 16 + claimed.queue_id % 16)
-  );
-  return query
-  select mark.*
-  from leasehold.mark as mark
-  where mark.queue_id = any (v_queue_ids);
-end;
-$$;
--- end sql/internal/_claim_return.sql
-
--- begin sql/internal/_returned_line.sql
--- The line in which a job comes back, by the mark of its queue as _claim_return answered it, if it did.
-create or replace function leasehold._returned_line(
-  p_mark leasehold.mark,
-  p_priority smallint,
-  p_job_id bigint
-)
-  returns bigint
-  language sql
-  immutable
-  parallel safe
-return case
-  when p_job_id >= (p_mark).returned_ids[p_priority + 1] then (p_mark).returned_lines[p_priority + 1]
-  else p_priority
-end;
--- end sql/internal/_returned_line.sql
-
--- begin sql/internal/_returned_first.sql
--- The first job of each priority in the lines of those that came back; null if there is none.
-create or replace function leasehold._returned_first(
-  p_queue_id integer,
-  p_lines bigint[],
-  p_ids bigint[]
-)
-  returns bigint[]
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return array(
-    select first.job_id
-    from unnest(p_lines, p_ids) with ordinality as line (returned_line, returned_id, nth)
-    left join lateral (
-      select ready.job_id
-      from leasehold.ready as ready
-      where ready.line = line.returned_line
-        and ready.queue_id = p_queue_id
-        and ready.job_id >= line.returned_id
-      order by ready.job_id
-      limit 1
-    ) as first on true
-    order by line.nth
-  );
-end;
-$$;
--- end sql/internal/_returned_first.sql
-
 -- begin sql/internal/_places.sql
 -- The places to walk of a line as _line answers it: each open block that is below where a priority begins, and
 -- from there on all.
@@ -2123,10 +2035,7 @@ end;
 -- Moves the mark of a queue up to its first jobs. No further than ids that are all committed or gone: what
 -- another transaction has deleted but not committed, this one still sees; what one has yet to insert, its claim
 -- tells. It passes a few blocks that are claimed, and says that they are open until nothing is left there.
-create or replace function leasehold._advance_mark(
-  p_queue_id integer,
-  p_was_slow boolean default true
-)
+create or replace function leasehold._advance_mark(p_queue_id integer)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -2135,9 +2044,6 @@ declare
   c_most_open constant integer := 8;
   v_mark bigint[];
   v_open bigint[];
-  v_lines bigint[];
-  v_ids bigint[];
-  v_started timestamptz;
   v_given bigint;
   v_claimed bigint[];
   v_end bigint;
@@ -2153,8 +2059,7 @@ begin
   if not found then
     return;
   end if;
-  select mark.job_ids, mark.open_blocks, mark.returned_lines, mark.returned_ids
-  into v_mark, v_open, v_lines, v_ids
+  select mark.job_ids, mark.open_blocks into v_mark, v_open
   from leasehold.mark as mark
   where mark.queue_id = p_queue_id;
 
@@ -2187,7 +2092,7 @@ begin
         cross join lateral (
           select
           from leasehold.ready as ready
-          where ready.line is null
+          where not ready.returned
             and ready.queue_id = p_queue_id
             and ready.priority = place.priority
             and ready.job_id >= place.job_id
@@ -2233,108 +2138,70 @@ begin
     order by block
   );
 
-  -- Where those that come back begin, only if it takes long to walk there and nobody puts any back just now.
-  -- The second look sees all that was put back before; who comes later learns that it moves.
-  if p_was_slow then
-    v_started := leasehold._now();
-    perform leasehold._returned_first(p_queue_id, v_lines, v_ids);
-    p_was_slow := leasehold._now() - v_started > interval '0.5 milliseconds';
-  end if;
-  if p_was_slow
-    and pg_try_advisory_xact_lock(leasehold._mark_class(), 16 + p_queue_id % 16)
-  then
-    select
-      array_agg(line.returned_line + 10 * (line.job_id is null)::integer order by line.nth),
-      array_agg(coalesce(
-        line.job_id,
-        case
-          when exists (
-            select
-            from leasehold.ready as ready
-            where ready.line = line.nth - 1
-              and ready.queue_id = p_queue_id
-          ) then line.returned_id
-          else 0
-        end
-      ) order by line.nth)
-    into v_lines, v_ids
-    from unnest(v_lines, v_ids, leasehold._returned_first(p_queue_id, v_lines, v_ids))
-      with ordinality as line (returned_line, returned_id, job_id, nth);
-  end if;
-
   update leasehold.mark as mark
-  set job_ids = v_mark, open_blocks = v_open, returned_lines = v_lines, returned_ids = v_ids
+  set job_ids = v_mark, open_blocks = v_open
   where mark.queue_id = p_queue_id
-    and (mark.job_ids, mark.open_blocks, mark.returned_lines, mark.returned_ids)
-      <> (v_mark, v_open, v_lines, v_ids);
+    and (mark.job_ids <> v_mark or mark.open_blocks <> v_open);
 end;
 $$;
 -- end sql/internal/_advance_mark.sql
 
 -- begin sql/internal/_line.sql
--- Where to walk the line of a queue: its mark. Null if nothing is ready; of suspects only p_suspect counts, which
--- lease_jobs may lease. Walking to the first job takes microseconds, unless there was much that could not be
--- removed yet: then the mark moves up.
+-- Where to walk the line of a queue: where each priority begins, from 0 to 9, and after those the blocks of ids
+-- below that hold jobs all the same. Null if nothing is ready; of suspects only p_suspect counts, which lease_jobs
+-- may lease. Walking to the first job takes microseconds, unless there was much that could not be removed
+-- yet: then the mark moves up.
 create or replace function leasehold._line(
   p_queue_id integer,
   p_suspect bigint default null
 )
-  returns leasehold.mark
+  returns bigint[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_mark leasehold.mark;
-  v_moved leasehold.mark;
+  v_mark bigint[];
+  v_open bigint[];
+  v_moved record;
   v_are_anew boolean;
   v_started timestamptz;
-  v_took interval;
   v_ready boolean;
 begin
-  select mark.* into v_mark
+  select mark.job_ids, mark.open_blocks into v_mark, v_open
   from leasehold.mark as mark
   where mark.queue_id = p_queue_id;
   -- Without a mark, or if ids have begun anew, the line begins with the first job.
-  v_are_anew := leasehold._last_id() < any (v_mark.job_ids);
+  v_are_anew := leasehold._last_id() < any (v_mark);
   if v_are_anew is not false then
-    v_mark.queue_id := p_queue_id;
-    v_mark.job_ids := array_fill(0::bigint, array[10]);
-    v_mark.open_blocks := '{}';
+    v_mark := array_fill(0::bigint, array[10]);
+    v_open := '{}';
   end if;
 
   v_started := leasehold._now();
   v_ready := exists (
     select
-    from unnest(v_mark.job_ids, v_mark.returned_lines, v_mark.returned_ids)
-      with ordinality as line (job_id, returned_line, returned_id, nth)
-    -- In the order of lease_jobs, so that what is slow there is slow here.
+    from unnest(v_mark) with ordinality as line (job_id, nth)
     cross join lateral (
-      select
-      from leasehold.ready as ready
-      where ready.line = line.returned_line
-        and ready.queue_id = p_queue_id
-        and ready.job_id >= line.returned_id
-        and ready.job_id < line.job_id
-        and (not ready.suspect or ready.job_id = p_suspect)
-      union all
       select
       from leasehold.ready as ready
       where ready.queue_id = p_queue_id
         and ready.priority = line.nth - 1
         and ready.job_id >= line.job_id
         and (not ready.suspect or ready.job_id = p_suspect)
+      union all
+      select
+      from leasehold.ready as ready
+      where ready.returned
+        and ready.queue_id = p_queue_id
+        and ready.priority = line.nth - 1
+        and ready.job_id < line.job_id
+        and (not ready.suspect or ready.job_id = p_suspect)
     ) as ready
-  ) or exists (
-    select
-    from leasehold.ready as ready
-    where ready.line < 10
-      and ready.queue_id = p_queue_id
-      and (not ready.suspect or ready.job_id = p_suspect)
   );
-  if not v_ready and v_mark.open_blocks <> '{}' then
+  if not v_ready and v_open <> '{}' then
     v_ready := exists (
       select
-      from leasehold._places(v_mark.job_ids || v_mark.open_blocks) as place
+      from leasehold._places(v_mark || v_open) as place
       cross join lateral (
         select
         from leasehold.ready as ready
@@ -2349,20 +2216,20 @@ begin
   end if;
   -- Moving it costs about a millisecond: the slower the look, the likelier it is worth that. Only where
   -- every statement sees what was committed before it: an old snapshot would take jobs for gone.
-  v_took := leasehold._now() - v_started;
-  if (v_are_anew or v_took > random() * interval '2 milliseconds')
+  if (v_are_anew or leasehold._now() - v_started > random() * interval '2 milliseconds')
     and current_setting('transaction_isolation') = 'read committed'
   then
-    perform leasehold._advance_mark(p_queue_id, v_took > interval '0.5 milliseconds');
-    select mark.* into v_moved
+    perform leasehold._advance_mark(p_queue_id);
+    select mark.job_ids, mark.open_blocks into v_moved
     from leasehold.mark as mark
     where mark.queue_id = p_queue_id;
     if leasehold._last_id() >= all (v_moved.job_ids) then
-      v_mark := v_moved;
+      v_mark := v_moved.job_ids;
+      v_open := v_moved.open_blocks;
     end if;
   end if;
 
-  return case when v_ready then v_mark end;
+  return case when v_ready then v_mark || v_open end;
 end;
 $$;
 -- end sql/internal/_line.sql
@@ -2432,7 +2299,7 @@ begin
     left join lateral (
       select ready.job_id
       from leasehold.ready as ready
-      where ready.line is null
+      where not ready.returned
         and ready.queue_id = held.queue_id
         and ready.priority = line.nth - 1
         and ready.job_id < line.job_id
@@ -2711,11 +2578,11 @@ begin
     where item.due_at > v_now
   )
   insert into leasehold.ready (
-    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, line
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
   select
     item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority,
-    case when item.job_id < v_line then item.priority end
+    item.job_id < v_line
   from item
   where item.due_at <= v_now;
 
@@ -2769,11 +2636,11 @@ begin
     from item
   )
   insert into leasehold.ready (
-    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, line
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
   select
     item.job_id, v_now + v_queue.time_to_live, v_queue.queue_id, 0, 0, 0, 0,
-    5, case when item.job_id < v_line then 5 end
+    5, item.job_id < v_line
   from item;
 
   perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids), v_queue.waiting_slots);
@@ -3394,7 +3261,7 @@ begin
 
   -- Only a lease that was reaped leaves its token behind to be honoured; every other ending retires it.
   insert into leasehold.ready (
-    job_id, token, queue_id, attempt, releases, failures, losses, line, priority, suspect
+    job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
     (held).job_id, case when outcome in ('expired', 'overran') then (held).token end,
@@ -3402,13 +3269,9 @@ begin
     (held).releases + (outcome = 'released')::integer,
     (held).failures + (outcome in ('failed', 'overran') and counted)::integer,
     (held).losses + (outcome = 'expired' and counted)::integer,
-    leasehold._returned_line(mark, (held).priority, (held).job_id), (held).priority,
+    (held).priority,
     (held).suspect or outcome = 'expired' and leasehold._lapses((held).job_id) > 1
   from unnest(p_endings)
-  left join leasehold._claim_return(array(
-    select (held).queue_id from unnest(p_endings) where destination = 'ready'
-  )) as mark
-    on mark.queue_id = (held).queue_id
   where destination = 'ready';
 
   insert into leasehold.scheduled (
@@ -3969,11 +3832,11 @@ begin
     returning job_id into v_job_id;
 
     insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, line
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
     )
     values (
       v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority,
-      case when not v_claimed or leasehold._block(v_job_id) <> v_block then p_priority end
+      not v_claimed or leasehold._block(v_job_id) <> v_block
     );
     perform leasehold._wake(v_queue_id, 1, v_slots);
     return v_job_id;
@@ -4375,7 +4238,7 @@ begin
   if p_mode = 'off' and current_setting('transaction_read_only') = 'off' then
     perform leasehold._wake(queue_id)
     from unnest(v_queue_ids) as queue_id
-    where (leasehold._line(queue_id)).queue_id is not null;
+    where leasehold._line(queue_id) is not null;
   end if;
   return leasehold._bucket();
 end;
@@ -4433,7 +4296,6 @@ declare
   v_duration interval;
   v_epoch bigint;
   v_seed bytea;
-  v_mark leasehold.mark;
   v_line bigint[];
   v_priorities smallint[];
   v_ends bigint[];
@@ -4492,18 +4354,17 @@ begin
       -- One a call. It keeps its place, so that it may not be among those that are leased.
       v_suspects := v_suspect is null;
     end if;
-    v_mark := leasehold._line(v_queue.queue_id, v_suspect);
-    continue when v_mark.queue_id is null;
-    v_line := v_mark.job_ids;
+    v_line := leasehold._line(v_queue.queue_id, v_suspect);
+    continue when v_line is null;
     v_priorities := c_priorities;
     v_ends := array_fill(c_endless, array[10]);
-    if v_mark.open_blocks <> '{}' then
+    if cardinality(v_line) > 10 then
       select
         array_agg(place.priority order by place.priority, place.job_id),
         array_agg(place.job_id order by place.priority, place.job_id),
         array_agg(place.end_id order by place.priority, place.job_id)
       into v_priorities, v_line, v_ends
-      from leasehold._places(v_line || v_mark.open_blocks) as place;
+      from leasehold._places(v_line) as place;
     end if;
 
     -- A call made before under this id is answered with the leases it made. One that is under way
@@ -4528,39 +4389,19 @@ begin
     loop
       return query
       with place as materialized (
-        -- Priority by priority: what lies below a mark is older than what lies above.
+        -- Priority by priority: what lies below the mark is older than what lies above.
         select place.*
         from unnest(v_line) with ordinality as line (job_id, nth)
         cross join lateral (
-          select first.*
-          from (
-            select
-              ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
-            from leasehold.ready as ready
-            where ready.line = v_priorities[line.nth]
-              and ready.queue_id = v_queue.queue_id
-              and ready.job_id < line.job_id
-              and v_ends[line.nth] = c_endless
-              and (ready.live_until is null or ready.live_until > v_now)
-              and (
-                not ready.suspect and (v_thorough or ready.xmax = '0')
-                or ready.job_id = v_suspect
-              )
-            order by ready.job_id
-            limit v_left
-            for update skip locked
-          ) as first
-          union all
           select below.*
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
               ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
-            where ready.line = v_mark.returned_lines[v_priorities[line.nth] + 1]
+            where ready.returned
               and ready.queue_id = v_queue.queue_id
-              and ready.job_id >= v_mark.returned_ids[v_priorities[line.nth] + 1]
+              and ready.priority = v_priorities[line.nth]
               and ready.job_id < line.job_id
               and v_ends[line.nth] = c_endless
               and (ready.live_until is null or ready.live_until > v_now)
@@ -4583,7 +4424,7 @@ begin
               and ready.priority = v_priorities[line.nth]
               and ready.job_id >= line.job_id
               and ready.job_id < v_ends[line.nth]
-              and (ready.line is null or v_ends[line.nth] = c_endless)
+              and (not ready.returned or v_ends[line.nth] = c_endless)
               and (ready.live_until is null or ready.live_until > v_now)
               and (
                 not ready.suspect and (v_thorough or ready.xmax = '0')
@@ -5782,14 +5623,10 @@ begin
     where job.job_id = risen.job_id
   ), put_back as (
     -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
-    insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, line, priority)
-    select
-      risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0,
-      leasehold._returned_line(mark, risen.priority, risen.job_id), risen.priority
+    insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
+    select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
     from risen
-    left join leasehold._claim_return(array(select risen.queue_id from risen)) as mark
-      on mark.queue_id = risen.queue_id
-    returning ready.job_id, ready.queue_id
+    returning job_id, queue_id
   )
   select array_agg(put_back.job_id order by put_back.job_id) as job_ids, array_agg(put_back.queue_id) as queue_ids
   into v_redriven
@@ -5856,15 +5693,13 @@ begin
     returning scheduled.*
   ), promoted as (
     insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, line, priority, suspect
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, suspect
     )
     select
       due.job_id, due.live_until, due.queue_id, due.attempt, due.releases, due.failures,
-      due.losses, leasehold._returned_line(mark, due.priority, due.job_id), due.priority, due.suspect
+      due.losses, due.priority, due.suspect
     from due
-    left join leasehold._claim_return(array(select due.queue_id from due)) as mark
-      on mark.queue_id = due.queue_id
-    returning ready.queue_id
+    returning queue_id
   )
   select array_agg(promoted.queue_id) into v_queue_ids from promoted;
 

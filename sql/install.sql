@@ -81,9 +81,6 @@
 \ir internal/_last_id.sql
 \ir internal/_claim_block.sql
 \ir internal/_claim_ids.sql
-\ir internal/_claim_return.sql
-\ir internal/_returned_line.sql
-\ir internal/_returned_first.sql
 \ir internal/_places.sql
 \ir internal/_advance_mark.sql
 \ir internal/_line.sql

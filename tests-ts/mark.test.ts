@@ -114,9 +114,9 @@ describe('the mark', () => {
     // Whoever moves the mark has not committed, so nobody can know how far.
     const batch = await enqueueMany(one);
     await two.commit();
-    expect(await admin.value('select line from leasehold.ready where job_id = $1', [batch])).toBe(
-      '5',
-    );
+    expect(
+      await admin.value('select returned from leasehold.ready where job_id = $1', [batch]),
+    ).toBe('t');
     expect(await take(two)).toEqual([batch]);
   });
 
@@ -252,132 +252,5 @@ describe('the mark', () => {
     );
     await one.commit();
     expect(await take(two, 1)).toEqual([job]);
-  });
-});
-
-describe('the mark of those that come back', () => {
-  const JOBS = 20_000;
-
-  const moves = () =>
-    two.rows('select leasehold._advance_mark(queue_id) from leasehold.queue where name = $1', [
-      queue,
-    ]);
-
-  const become = (due: string, jobIds: string) =>
-    admin.rows(
-      `update leasehold.scheduled set run_at = ${due} where job_id in (${jobIds}) and queue_id =
-         (select queue_id from leasehold.queue where name = $1)`,
-      [queue],
-    );
-
-  /** How many entries of the indexes of ready a look for one job walks, and the job. */
-  const look = async (): Promise<{ walked: number; job: string | null }> => {
-    const walked = `select sum(pg_stat_get_xact_tuples_returned(indexrelid))
-      from pg_index where indrelid = 'leasehold.ready'::regclass`;
-    await two.begin();
-    const before = Number(await two.value(walked));
-    const [job = null] = await take(two, 1);
-    const after = Number(await two.value(walked));
-    await two.commit();
-    return { walked: after - before, job };
-  };
-
-  /**
-   * Delayed jobs, older ones and then many that are promoted and leased by halves while `one` holds the
-   * horizon. Answers the ids of the older ones.
-   */
-  const walkedThrough = async (older: number): Promise<string[]> => {
-    const ids: (string | null)[] = [];
-    for (const count of [older, JOBS / 2, JOBS / 2]) {
-      ids.push(
-        ...(await admin.column(
-          `select unnest(leasehold.enqueue_many($1, jsonb_agg(
-             jsonb_build_object('payload', 1, 'delay', '1 hour'))))
-           from generate_series(1, $2)`,
-          [queue, count],
-        )),
-      );
-    }
-    const first = ids.slice(0, older).map(String);
-    await goOn();
-    // The line of those that came straight from their enqueue begins behind them all.
-    expect(await passes(ids.at(-1) ?? null)).toBe(true);
-    await become('now()', `select job_id from leasehold.scheduled where job_id > ${first.at(-1)}`);
-    await one.rows('begin isolation level repeatable read');
-    await one.rows('select pg_current_xact_id()');
-    for (let half = 0; half < 2; half++) await admin.rows('select leasehold.promote_due(10000)');
-    return first;
-  };
-
-  const rest = () =>
-    admin.value(
-      `select count(*) from leasehold.ready where queue_id =
-         (select queue_id from leasehold.queue where name = $1)`,
-      [queue],
-    );
-
-  test('S26 lets no look walk again past what was promoted and leased', async () => {
-    const [early = ''] = await walkedThrough(1);
-    expect((await look()).walked).toBeLessThan(100);
-
-    await take(admin, JOBS / 2);
-    await moves();
-    expect((await look()).walked).toBeLessThan(100);
-
-    await take(admin, 10_000);
-    expect(await rest()).toBe('0');
-    await moves();
-    expect((await look()).walked).toBeLessThan(100);
-
-    await become('now()', early);
-    await admin.rows('select leasehold.promote_due()');
-    const promoted = await look();
-    expect(promoted.job).toBe(early);
-    expect(promoted.walked).toBeLessThan(100);
-
-    const plain = await enqueue(admin);
-    const last = await look();
-    expect(last.job).toBe(plain);
-    expect(last.walked).toBeLessThan(100);
-    await one.commit();
-  });
-
-  test('S26 hides no job that comes back as it moves, and keeps the order of ids', async () => {
-    const [early = '', open = '', raced = ''] = await walkedThrough(3);
-    const [held] = await two.rows(
-      'select job_id, token from leasehold.lease_jobs(array[$1], gen_random_uuid(), 1)',
-      [queue],
-    );
-    for (const limit of [JOBS / 2, 100]) await take(admin, limit);
-    await moves();
-    // Below where the line begins now, the younger first.
-    await two.rows('select leasehold.release($1, $2)', [held?.job_id, held?.token]);
-    await become('now()', early);
-    await admin.rows('select leasehold.promote_due()');
-    const plain = await enqueue(admin);
-    const order = await take(two, 10_000);
-    expect(order.slice(0, 2)).toEqual([early, held?.job_id]);
-    expect(order.at(-1)).toBe(plain);
-    expect(order).toEqual(order.toSorted((a, b) => Number(a) - Number(b)));
-    expect(await rest()).toBe('0');
-
-    const line = `select returned_lines[6] from leasehold.mark order by queue_id desc limit 1`;
-    const before = await admin.value(line);
-    await become('now()', open);
-    await admin.begin();
-    await admin.rows('select leasehold.promote_due()');
-    await moves();
-    expect(await admin.value(line)).toBe(before);
-    await admin.commit();
-    expect(await take(two)).toEqual([open]);
-
-    await become('now()', raced);
-    await two.begin();
-    await moves();
-    expect(Number(await two.value(line))).toBeGreaterThan(Number(before));
-    await admin.rows('select leasehold.promote_due()');
-    await two.commit();
-    expect(await take(two)).toEqual([raced]);
-    await one.commit();
   });
 });

@@ -17,9 +17,9 @@ serve<EnqueueFloor>({
            returning job_id
          )
          insert into leasehold.ready (
-           job_id, queue_id, attempt, releases, failures, losses, priority, line
+           job_id, queue_id, attempt, releases, failures, losses, priority, returned
          )
-         select written.job_id, 1, 0, 0, 0, 0, 5, null from written
+         select written.job_id, 1, 0, 0, 0, 0, 5, false from written
          returning job_id`,
         [JSON.stringify(payload)],
       ),

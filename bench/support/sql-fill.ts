@@ -7,9 +7,9 @@ const CHUNK = 250_000;
 const POSITIONS = {
   ready: `
     insert into leasehold.ready (
-      job_id, queue_id, priority, attempt, releases, failures, losses, line
+      job_id, queue_id, priority, attempt, releases, failures, losses, returned
     )
-    select job_id, queue_id, priority, 0, 0, 0, 0, null
+    select job_id, queue_id, priority, 0, 0, 0, 0, false
     from written`,
   tomorrow: `
     insert into leasehold.scheduled (

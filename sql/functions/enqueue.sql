@@ -61,11 +61,11 @@ begin
     returning job_id into v_job_id;
 
     insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, line
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
     )
     values (
       v_job_id, v_now + v_time_to_live, v_queue_id, 0, 0, 0, 0, p_priority,
-      case when not v_claimed or leasehold._block(v_job_id) <> v_block then p_priority end
+      not v_claimed or leasehold._block(v_job_id) <> v_block
     );
     perform leasehold._wake(v_queue_id, 1, v_slots);
     return v_job_id;

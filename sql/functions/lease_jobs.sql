@@ -26,7 +26,6 @@ declare
   v_duration interval;
   v_epoch bigint;
   v_seed bytea;
-  v_mark leasehold.mark;
   v_line bigint[];
   v_priorities smallint[];
   v_ends bigint[];
@@ -85,18 +84,17 @@ begin
       -- One a call. It keeps its place, so that it may not be among those that are leased.
       v_suspects := v_suspect is null;
     end if;
-    v_mark := leasehold._line(v_queue.queue_id, v_suspect);
-    continue when v_mark.queue_id is null;
-    v_line := v_mark.job_ids;
+    v_line := leasehold._line(v_queue.queue_id, v_suspect);
+    continue when v_line is null;
     v_priorities := c_priorities;
     v_ends := array_fill(c_endless, array[10]);
-    if v_mark.open_blocks <> '{}' then
+    if cardinality(v_line) > 10 then
       select
         array_agg(place.priority order by place.priority, place.job_id),
         array_agg(place.job_id order by place.priority, place.job_id),
         array_agg(place.end_id order by place.priority, place.job_id)
       into v_priorities, v_line, v_ends
-      from leasehold._places(v_line || v_mark.open_blocks) as place;
+      from leasehold._places(v_line) as place;
     end if;
 
     -- A call made before under this id is answered with the leases it made. One that is under way
@@ -121,39 +119,19 @@ begin
     loop
       return query
       with place as materialized (
-        -- Priority by priority: what lies below a mark is older than what lies above.
+        -- Priority by priority: what lies below the mark is older than what lies above.
         select place.*
         from unnest(v_line) with ordinality as line (job_id, nth)
         cross join lateral (
-          select first.*
-          from (
-            select
-              ready.ctid as row_address, ready.job_id, ready.priority,
-              ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
-            from leasehold.ready as ready
-            where ready.line = v_priorities[line.nth]
-              and ready.queue_id = v_queue.queue_id
-              and ready.job_id < line.job_id
-              and v_ends[line.nth] = c_endless
-              and (ready.live_until is null or ready.live_until > v_now)
-              and (
-                not ready.suspect and (v_thorough or ready.xmax = '0')
-                or ready.job_id = v_suspect
-              )
-            order by ready.job_id
-            limit v_left
-            for update skip locked
-          ) as first
-          union all
           select below.*
           from (
             select
               ready.ctid as row_address, ready.job_id, ready.priority,
               ready.attempt + 1 as attempt, ready.failures, ready.losses, ready.releases
             from leasehold.ready as ready
-            where ready.line = v_mark.returned_lines[v_priorities[line.nth] + 1]
+            where ready.returned
               and ready.queue_id = v_queue.queue_id
-              and ready.job_id >= v_mark.returned_ids[v_priorities[line.nth] + 1]
+              and ready.priority = v_priorities[line.nth]
               and ready.job_id < line.job_id
               and v_ends[line.nth] = c_endless
               and (ready.live_until is null or ready.live_until > v_now)
@@ -176,7 +154,7 @@ begin
               and ready.priority = v_priorities[line.nth]
               and ready.job_id >= line.job_id
               and ready.job_id < v_ends[line.nth]
-              and (ready.line is null or v_ends[line.nth] = c_endless)
+              and (not ready.returned or v_ends[line.nth] = c_endless)
               and (ready.live_until is null or ready.live_until > v_now)
               and (
                 not ready.suspect and (v_thorough or ready.xmax = '0')

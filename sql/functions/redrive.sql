@@ -101,14 +101,10 @@ begin
     where job.job_id = risen.job_id
   ), put_back as (
     -- A new generation has all its budgets; attempts go on counting, so the fence never falls.
-    insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, line, priority)
-    select
-      risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0,
-      leasehold._returned_line(mark, risen.priority, risen.job_id), risen.priority
+    insert into leasehold.ready (job_id, queue_id, attempt, releases, failures, losses, priority)
+    select risen.job_id, risen.queue_id, risen.attempt, 0, 0, 0, risen.priority
     from risen
-    left join leasehold._claim_return(array(select risen.queue_id from risen)) as mark
-      on mark.queue_id = risen.queue_id
-    returning ready.job_id, ready.queue_id
+    returning job_id, queue_id
   )
   select array_agg(put_back.job_id order by put_back.job_id) as job_ids, array_agg(put_back.queue_id) as queue_ids
   into v_redriven

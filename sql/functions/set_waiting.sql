@@ -61,7 +61,7 @@ begin
   if p_mode = 'off' and current_setting('transaction_read_only') = 'off' then
     perform leasehold._wake(queue_id)
     from unnest(v_queue_ids) as queue_id
-    where (leasehold._line(queue_id)).queue_id is not null;
+    where leasehold._line(queue_id) is not null;
   end if;
   return leasehold._bucket();
 end;

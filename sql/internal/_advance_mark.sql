@@ -1,10 +1,7 @@
 -- Moves the mark of a queue up to its first jobs. No further than ids that are all committed or gone: what
 -- another transaction has deleted but not committed, this one still sees; what one has yet to insert, its claim
 -- tells. It passes a few blocks that are claimed, and says that they are open until nothing is left there.
-create or replace function leasehold._advance_mark(
-  p_queue_id integer,
-  p_was_slow boolean default true
-)
+create or replace function leasehold._advance_mark(p_queue_id integer)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -13,9 +10,6 @@ declare
   c_most_open constant integer := 8;
   v_mark bigint[];
   v_open bigint[];
-  v_lines bigint[];
-  v_ids bigint[];
-  v_started timestamptz;
   v_given bigint;
   v_claimed bigint[];
   v_end bigint;
@@ -31,8 +25,7 @@ begin
   if not found then
     return;
   end if;
-  select mark.job_ids, mark.open_blocks, mark.returned_lines, mark.returned_ids
-  into v_mark, v_open, v_lines, v_ids
+  select mark.job_ids, mark.open_blocks into v_mark, v_open
   from leasehold.mark as mark
   where mark.queue_id = p_queue_id;
 
@@ -65,7 +58,7 @@ begin
         cross join lateral (
           select
           from leasehold.ready as ready
-          where ready.line is null
+          where not ready.returned
             and ready.queue_id = p_queue_id
             and ready.priority = place.priority
             and ready.job_id >= place.job_id
@@ -111,39 +104,9 @@ begin
     order by block
   );
 
-  -- Where those that come back begin, only if it takes long to walk there and nobody puts any back just now.
-  -- The second look sees all that was put back before; who comes later learns that it moves.
-  if p_was_slow then
-    v_started := leasehold._now();
-    perform leasehold._returned_first(p_queue_id, v_lines, v_ids);
-    p_was_slow := leasehold._now() - v_started > interval '0.5 milliseconds';
-  end if;
-  if p_was_slow
-    and pg_try_advisory_xact_lock(leasehold._mark_class(), 16 + p_queue_id % 16)
-  then
-    select
-      array_agg(line.returned_line + 10 * (line.job_id is null)::integer order by line.nth),
-      array_agg(coalesce(
-        line.job_id,
-        case
-          when exists (
-            select
-            from leasehold.ready as ready
-            where ready.line = line.nth - 1
-              and ready.queue_id = p_queue_id
-          ) then line.returned_id
-          else 0
-        end
-      ) order by line.nth)
-    into v_lines, v_ids
-    from unnest(v_lines, v_ids, leasehold._returned_first(p_queue_id, v_lines, v_ids))
-      with ordinality as line (returned_line, returned_id, job_id, nth);
-  end if;
-
   update leasehold.mark as mark
-  set job_ids = v_mark, open_blocks = v_open, returned_lines = v_lines, returned_ids = v_ids
+  set job_ids = v_mark, open_blocks = v_open
   where mark.queue_id = p_queue_id
-    and (mark.job_ids, mark.open_blocks, mark.returned_lines, mark.returned_ids)
-      <> (v_mark, v_open, v_lines, v_ids);
+    and (mark.job_ids <> v_mark or mark.open_blocks <> v_open);
 end;
 $$;

@@ -26,7 +26,7 @@ begin
 
   -- Only a lease that was reaped leaves its token behind to be honoured; every other ending retires it.
   insert into leasehold.ready (
-    job_id, token, queue_id, attempt, releases, failures, losses, line, priority, suspect
+    job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
   )
   select
     (held).job_id, case when outcome in ('expired', 'overran') then (held).token end,
@@ -34,13 +34,9 @@ begin
     (held).releases + (outcome = 'released')::integer,
     (held).failures + (outcome in ('failed', 'overran') and counted)::integer,
     (held).losses + (outcome = 'expired' and counted)::integer,
-    leasehold._returned_line(mark, (held).priority, (held).job_id), (held).priority,
+    (held).priority,
     (held).suspect or outcome = 'expired' and leasehold._lapses((held).job_id) > 1
   from unnest(p_endings)
-  left join leasehold._claim_return(array(
-    select (held).queue_id from unnest(p_endings) where destination = 'ready'
-  )) as mark
-    on mark.queue_id = (held).queue_id
   where destination = 'ready';
 
   insert into leasehold.scheduled (

@@ -101,11 +101,11 @@ begin
     where item.due_at > v_now
   )
   insert into leasehold.ready (
-    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, line
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
   select
     item.job_id, item.live_until, v_queue.queue_id, 0, 0, 0, 0, item.priority,
-    case when item.job_id < v_line then item.priority end
+    item.job_id < v_line
   from item
   where item.due_at <= v_now;
 

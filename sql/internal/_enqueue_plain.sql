@@ -38,11 +38,11 @@ begin
     from item
   )
   insert into leasehold.ready (
-    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, line
+    job_id, live_until, queue_id, attempt, releases, failures, losses, priority, returned
   )
   select
     item.job_id, v_now + v_queue.time_to_live, v_queue.queue_id, 0, 0, 0, 0,
-    5, case when item.job_id < v_line then 5 end
+    5, item.job_id < v_line
   from item;
 
   perform leasehold._wake(v_queue.queue_id, cardinality(v_job_ids), v_queue.waiting_slots);

@@ -77,16 +77,13 @@ begin
     returning ready.*
   ), ready as (
     insert into leasehold.ready (
-      job_id, token, queue_id, attempt, releases, failures, losses, line, priority, suspect
+      job_id, token, queue_id, attempt, releases, failures, losses, priority, suspect
     )
     select
       gone.job_id, gone.token, gone.queue_id, gone.attempt, gone.releases, gone.failures,
-      greatest(gone.losses - charged.losses, 0),
-      leasehold._returned_line(mark, gone.priority, gone.job_id), gone.priority, charged.suspect
+      greatest(gone.losses - charged.losses, 0), gone.priority, charged.suspect
     from from_ready as gone
     join charged on charged.job_id = gone.job_id
-    left join leasehold._claim_return(array(select gone.queue_id from from_ready as gone)) as mark
-      on mark.queue_id = gone.queue_id
     returning ready.job_id
   ), from_scheduled as (
     delete from leasehold.scheduled as scheduled

@@ -22,7 +22,7 @@ begin
     left join lateral (
       select ready.job_id
       from leasehold.ready as ready
-      where ready.line is null
+      where not ready.returned
         and ready.queue_id = held.queue_id
         and ready.priority = line.nth - 1
         and ready.job_id < line.job_id

@@ -37,15 +37,13 @@ begin
     returning scheduled.*
   ), promoted as (
     insert into leasehold.ready (
-      job_id, live_until, queue_id, attempt, releases, failures, losses, line, priority, suspect
+      job_id, live_until, queue_id, attempt, releases, failures, losses, priority, suspect
     )
     select
       due.job_id, due.live_until, due.queue_id, due.attempt, due.releases, due.failures,
-      due.losses, leasehold._returned_line(mark, due.priority, due.job_id), due.priority, due.suspect
+      due.losses, due.priority, due.suspect
     from due
-    left join leasehold._claim_return(array(select due.queue_id from due)) as mark
-      on mark.queue_id = due.queue_id
-    returning ready.queue_id
+    returning queue_id
   )
   select array_agg(promoted.queue_id) into v_queue_ids from promoted;
 

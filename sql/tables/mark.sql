@@ -2,23 +2,15 @@ create table leasehold.mark (
   queue_id integer primary key,
   job_ids bigint[] not null,
   open_blocks bigint[] not null default '{}',
-  returned_lines bigint[] not null default '{10,11,12,13,14,15,16,17,18,19}',
-  returned_ids bigint[] not null default '{0,0,0,0,0,0,0,0,0,0}',
-  constraint mark_has_a_place_for_every_priority check (
-    cardinality(job_ids) = 10 and cardinality(returned_lines) = 10 and cardinality(returned_ids) = 10
-  )
+  constraint mark_has_a_place_for_every_priority check (cardinality(job_ids) = 10)
 ) with (
   fillfactor = 50
 );
 
 comment on table leasehold.mark is
-$doc$Where the line of each priority begins: with a smaller id there are only jobs that came back, which have
-lines of their own, and those of open blocks. So lease_jobs walks past what was there once and cannot be removed
+$doc$Where the line of each priority begins: with a smaller id there are only jobs that returned, which have an
+index of their own, and those of open blocks. So lease_jobs walks past what was there once and cannot be removed
 yet, only now and then. Moves if a look for jobs has become slow; back only if ids begin anew.$doc$;
 comment on column leasehold.mark.job_ids is 'for priority 0 to 9';
 comment on column leasehold.mark.open_blocks is
   'blocks of 4096 ids in which a transaction had yet to commit jobs when the mark passed them: they are walked, too';
-comment on column leasehold.mark.returned_lines is
-  'for priority 0 to 9: the line in which jobs come back; a new one, ten further on, once it is empty and takes long to walk';
-comment on column leasehold.mark.returned_ids is
-  'for priority 0 to 9: where that line begins; what comes back with a smaller id goes to the line that is called as its priority, and is walked first';

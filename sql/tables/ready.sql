@@ -7,8 +7,8 @@ create table leasehold.ready (
   releases integer not null,
   failures integer not null,
   losses integer not null,
-  line bigint,
   priority smallint not null,
+  returned boolean not null default true,
   suspect boolean not null default false,
   constraint ready_lease_jobs_idx primary key (queue_id, priority, job_id)
 ) with (
@@ -17,7 +17,7 @@ create table leasehold.ready (
   autovacuum_vacuum_cost_delay = 0
 );
 
-create index ready_returned_idx on leasehold.ready (queue_id, line, job_id) where line is not null;
+create index ready_returned_idx on leasehold.ready (queue_id, priority, job_id) where returned;
 create index ready_suspect_idx on leasehold.ready (queue_id, priority, job_id) where suspect;
 create index ready_reap_expired_idx on leasehold.ready (live_until) where live_until is not null;
 
@@ -32,7 +32,6 @@ comment on column leasehold.ready.live_until is 'when a job that was never lease
 comment on column leasehold.ready.token is
   'the newest token, of a lease that was reaped: honoured until somebody leases the job; null: none is';
 comment on column leasehold.ready.attempt is 'leases so far';
-comment on column leasehold.ready.line is
-  'null: came straight from its enqueue, so it stands above the mark; of one that came back, the line that mark.returned_lines said, or its priority';
+comment on column leasehold.ready.returned is 'false: came straight from its enqueue, so it stands where its id says, above the mark';
 comment on column leasehold.ready.suspect is
   'it has lapsed twice or more, so it may be what kills its workers: a worker holds one such job at a time';

@@ -269,8 +269,8 @@ describe.concurrent('expiry and fencing', { timeout: 120_000 }, () => {
     // What the restored state knows: attempt 1 was lost, nobody has had attempt 2.
     await s.pool.query('delete from leasehold.lease');
     await s.pool.query(
-      `insert into leasehold.ready (job_id, token, queue_id, attempt, releases, failures, losses, line, priority)
-       select job_id, $2, queue_id, 1, 0, 0, 1, priority, priority from leasehold.job where job_id = $1`,
+      `insert into leasehold.ready (job_id, token, queue_id, attempt, releases, failures, losses, priority)
+       select job_id, $2, queue_id, 1, 0, 0, 1, priority from leasehold.job where job_id = $1`,
       [first.jobId, first.token],
     );
     const [b] = await s.client.leaseJobs(['work'], { workerId: W2 });
