@@ -132,6 +132,8 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
   readonly #shares: Share[];
   /** Those in which a look has found all there was, since the last rest. */
   readonly #exhausted = new Set<Share>();
+  /** Those of whose queues none was there, and until when they are not asked again. */
+  readonly #missingUntil = new Map<Share, number>();
   readonly #runners: ReadonlyMap<string, Runner>;
 
   readonly #workLink: Link;
@@ -392,7 +394,10 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
         if (await call.answer) {
           this.#exhausted.delete(call.share);
           // One that never runs out must not keep the others from being asked again.
-          if (performance.now() >= forgetsAt) this.#exhausted.clear();
+          if (performance.now() >= forgetsAt) {
+            this.#forgetExhausted();
+            forgetsAt = performance.now() + this.#timing.pollMs;
+          }
         } else {
           if (this.#exhausted.size === 0) forgetsAt = performance.now() + this.#timing.pollMs;
           this.#exhausted.add(call.share);
@@ -400,9 +405,9 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
       } else if (this.#exhausted.size > 0 && this.#invocations.wanted() > 0) {
         // The others have no room: that there is some ends this.
         await this.#waitForJobs();
-        this.#exhausted.clear();
+        this.#forgetExhausted();
       } else if (this.#served(this.#queues).length > 0) {
-        this.#exhausted.clear();
+        this.#forgetExhausted();
         await this.#waitForSlot();
       } else await this.#wake.wait(jittered(this.#timing.pollMs));
     }
@@ -432,6 +437,14 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
       return { share, queues, limit };
     }
     return undefined;
+  }
+
+  /** All are looked in again; but where no queue was there each look is an error in the server's log. */
+  #forgetExhausted(): void {
+    const at = performance.now();
+    for (const share of this.#exhausted) {
+      if (at >= (this.#missingUntil.get(share) ?? 0)) this.#exhausted.delete(share);
+    }
   }
 
   async #waitForSlot(): Promise<void> {
@@ -504,6 +517,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
         const isMissing = error instanceof LeaseholdError && error.code === 'queue_not_found';
         if (!isMissing || this.#shares.length === 1) throw error;
         // None of this share is left. Other shares must not wait until one is back.
+        this.#missingUntil.set(share, performance.now() + this.#timing.pollMs / 2);
         await this.#register().catch(() => undefined);
         return { sentAt, jobs: [], mayBeMore: false };
       }
@@ -633,6 +647,7 @@ export class Scheduler<Q extends QueueTypes<Q> = AnyQueues> {
     this.#queueIds = queueIds;
     // A queue that was made anew is not the one that is waited for.
     if (areNew) {
+      this.#missingUntil.clear();
       this.#waiting?.off();
       this.#lookNow();
     }

@@ -45,7 +45,7 @@ describe('S12 a queue that is missing', () => {
     const options = {
       connection: url,
       pollMs: 50,
-      leaseMs: 3000,
+      leaseMs: 9000,
       handlers: { [dropped]: () => 'done', [kept]: () => 'done' },
     };
     const scheduler = await startRecorded(options);
@@ -67,7 +67,7 @@ describe('S12 a queue that is missing', () => {
     const scheduler = await startRecorded({
       connection: url,
       pollMs: 50,
-      leaseMs: 3000,
+      leaseMs: 9000,
       handlers: { [dropped]: { concurrency: 1, handler: () => 'done' }, [kept]: () => 'done' },
     });
     await client.dropQueue(dropped);
@@ -81,13 +81,30 @@ describe('S12 a queue that is missing', () => {
     expect(scheduler.eventsOf('call:failed')).toEqual([]);
   });
 
+  test('S12 a queue with a limit of its own that is missing is not asked for with each job of the others', async () => {
+    const kept = await createQueue();
+    const proxy = await proxied();
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      pollMs: 3_600_000,
+      maintenanceMs: 0,
+      handlers: {
+        [`${kept} of tomorrow`]: { concurrency: 1, handler: () => 'done' },
+        [kept]: () => 'done',
+      },
+    });
+    const jobs = 20;
+    for (let job = 0; job < jobs; job++) await scheduler.settled(await client.enqueue(kept, {}));
+    expect(proxy.seen('register_worker').length).toBeLessThan(jobs / 2);
+  });
+
   test('S12 a scheduler starts though a queue is missing, says so once, and serves it once it is there', async () => {
     const kept = await createQueue();
     const missing = `${kept} of tomorrow`;
     const scheduler = new RecordedScheduler({
       connection: url,
       pollMs: 50,
-      leaseMs: 3000,
+      leaseMs: 9000,
       handlers: { [missing]: () => 'done', [kept]: () => 'done' },
     });
     await scheduler.start();
