@@ -1144,7 +1144,7 @@ describe('finding jobs', () => {
     async (mode) => {
       const queue = await createQueue();
       const proxy = await proxied();
-      const often = { probeMs: 100, deadlineMs: 1000 };
+      const often = { probeMs: 100, deadlineMs: 3000 };
       const { listener, events } = listening(proxy.url, [queue], often);
       await until(() => listener.waiting.ask());
       if (mode === 'watching') await until(() => listener.waiting.watch());

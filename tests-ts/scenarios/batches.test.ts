@@ -723,7 +723,7 @@ describe('S09 batches are bounded by bytes', () => {
     const gate = new Gate();
     const scheduler = await startRecorded({
       connection: proxy.url,
-      callTimeoutMs: 500,
+      callTimeoutMs: 1000,
       handlers: {
         [queue]: async ({ payload }) => {
           if (payload === 'small') return 'small';
@@ -733,7 +733,7 @@ describe('S09 batches are bounded by bytes', () => {
       },
     });
     await until(() => gate.reached === 2);
-    proxy.bytesPerSecond = 100 * KIB;
+    proxy.bytesPerSecond = 50 * KIB;
     gate.open();
     await scheduler.event('call:failed', ({ call }) => call === 'settle');
     await scheduler.settled(await client.enqueue(queue, 'small'));
@@ -761,13 +761,13 @@ describe('S09 batches are bounded by bytes', () => {
     const scheduler = await startRecorded({
       connection: proxy.url,
       concurrency: 5,
-      leaseMs: 6000,
-      heartbeatMs: 1500,
+      leaseMs: 12_000,
+      heartbeatMs: 3000,
       handlers: {
         [queue]: async ({ id }, { checkpoint }) => {
           await gate.pass();
           if (id === bystander) return until(() => saved.size === 4);
-          await checkpoint('z'.repeat(60 * KIB), { flush: true });
+          await checkpoint('z'.repeat(120 * KIB), { flush: true });
           saved.add(id);
         },
       },
