@@ -138,7 +138,7 @@ describe('S12 a queue that is missing', () => {
 // Most of it is waiting: side by side.
 describe.concurrent('side by side', () => {
   /** What is said of stop: the grace and two seconds; and what a busy machine may add. */
-  const BOUND_MS = 2000 + 1500;
+  const BOUND_MS = 2000 + 4000;
 
   /** Stops within the bound. */
   async function stopped(scheduler: RecordedScheduler, graceMs: number): Promise<StopResult> {
@@ -333,7 +333,7 @@ describe.concurrent('side by side', () => {
     const scheduler = new RecordedScheduler(
       {
         connection: proxy.url,
-        startTimeoutMs: 4500,
+        startTimeoutMs: 8000,
         handlers: { [await createQueue()]: () => 'done' },
       },
       whenOver,
@@ -342,13 +342,13 @@ describe.concurrent('side by side', () => {
     const started = scheduler.start();
     const refused = expect(started).rejects.toMatchObject({
       code: 'deadline_exceeded',
-      message: expect.stringContaining('4500 ms'),
+      message: expect.stringContaining('8000 ms'),
       cause: expect.any(Error),
     });
     expect(await scheduler.event('call:failed')).toMatchObject({ call: 'start' });
-    expect(performance.now() - beganAt).toBeLessThan(4500);
+    expect(performance.now() - beganAt).toBeLessThan(8000);
     await refused;
-    expect(performance.now() - beganAt).toBeLessThan(4500 + BOUND_MS);
+    expect(performance.now() - beganAt).toBeLessThan(8000 + BOUND_MS);
     expect(scheduler.eventsOf('worker:started')).toEqual([]);
     proxy.heal();
     await expect(scheduler.start()).rejects.toMatchObject({ code: 'invalid_argument' });
@@ -372,7 +372,7 @@ describe.concurrent('side by side', () => {
     onTestFinished: whenOver,
   }) => {
     const [short, long] = [
-      await createQueue({ leaseMs: 3000 }),
+      await createQueue({ leaseMs: 6000 }),
       await createQueue({ leaseMs: 600_000 }),
     ];
     const [gate, left] = [new Gate(), new Map<string, number>()];
@@ -389,18 +389,18 @@ describe.concurrent('side by side', () => {
     const shortId = await client.enqueue(short, {});
     await until(() => gate.reached === 2);
     // Told to stop five sixths into the lease, whichever it is.
-    expect(left.get(short)).toBeLessThanOrEqual(2500);
+    expect(left.get(short)).toBeLessThanOrEqual(5000);
     expect(left.get(long)).toBeLessThanOrEqual(500_000);
     expect(left.get(long)).toBeGreaterThan(400_000);
 
     // Renewed in time for the shortest that is held, for longer than that is.
     const ages: number[] = [];
     const beganAt = performance.now();
-    while (performance.now() - beganAt < 5000) {
+    while (performance.now() - beganAt < 8000) {
       ages.push((await client.job(shortId)).heartbeatAgeMs ?? Infinity);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    expect(Math.max(...ages)).toBeLessThan(3000);
+    expect(Math.max(...ages)).toBeLessThan(6000);
     gate.open();
     for (const id of [longId, shortId]) {
       expect(await scheduler.settled(id)).toMatchObject({ status: 'completed', late: false });
