@@ -212,8 +212,8 @@ describe('S01 completeIn', () => {
       let given: Context | undefined;
       const scheduler = await startRecorded({
         connection: url,
-        leaseMs: 3000,
-        heartbeatMs: 200,
+        leaseMs: 6000,
+        heartbeatMs: 400,
         handlers: {
           [queue]: (job, context) =>
             withClient(url, async (connection) => {
@@ -245,8 +245,8 @@ describe('S01 completeIn', () => {
     const gate = new Gate();
     const scheduler = await startRecorded({
       connection: url,
-      leaseMs: 3000,
-      heartbeatMs: 200,
+      leaseMs: 6000,
+      heartbeatMs: 400,
       handlers: {
         [queue]: (job, context) =>
           withClient(url, async (connection) => {
@@ -274,8 +274,8 @@ describe('S01 completeIn', () => {
       const id = await client.enqueue(queue, {});
       const scheduler = await startRecorded({
         connection: url,
-        leaseMs: 3000,
-        heartbeatMs: 200,
+        leaseMs: 6000,
+        heartbeatMs: 400,
         handlers: {
           [queue]: async (job, context) => {
             await withClient(
@@ -316,8 +316,8 @@ describe('S01 transaction', () => {
     const gate = new Gate();
     const scheduler = await startRecorded({
       connection: { connectionString: url, application_name: 'transaction' },
-      leaseMs: 3000,
-      heartbeatMs: 200,
+      leaseMs: 6000,
+      heartbeatMs: 400,
       handlers: {
         [queue]: async (job, { transaction, signal, completeIn }) => {
           const result = await transaction(async (connection) => {

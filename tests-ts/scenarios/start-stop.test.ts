@@ -426,7 +426,7 @@ describe.concurrent('side by side', () => {
   test('S34 a job that is leased anew under another length goes by that', async ({
     onTestFinished: whenOver,
   }) => {
-    const queue = await createQueue({ leaseMs: 1000 });
+    const queue = await createQueue({ leaseMs: 3000 });
     const [gate, proxy] = [new Gate(), await proxied(whenOver)];
     let remaining = (): number => 0;
     const scheduler = await startRecorded(
