@@ -4,12 +4,9 @@ create table leasehold.lease (
   leased_at timestamptz not null,
   heartbeat_at timestamptz not null,
   expires_at timestamptz not null,
-  runs_until timestamptz,
-  cancel_requested_at timestamptz,
+  duration interval not null,
   token uuid not null,
   worker_id uuid not null,
-  request_id uuid,
-  duration interval not null,
   queue_id integer not null,
   attempt integer not null,
   releases integer not null,
@@ -17,6 +14,9 @@ create table leasehold.lease (
   losses integer not null,
   priority smallint not null,
   suspect boolean not null default false,
+  runs_until timestamptz,
+  cancel_requested_at timestamptz,
+  request_id uuid,
   cancel_reason text,
   constraint lease_is_the_only_one_of_its_job primary key (job_id)
 ) with (
