@@ -67,9 +67,12 @@ export class CheckpointSlot {
   }
 
   /** Nobody is to wait any more; what is not saved yet stays. Without a reason nothing need be saved. */
-  release(reason?: Error): void {
+  release(reasonOf?: () => Error): void {
+    if (this.#waiters.length === 0) return;
     const waiters = this.#waiters;
     this.#waiters = [];
+    // As a rule nobody waits, and an error with its stack costs more than all else of a short job.
+    const reason = reasonOf?.();
     for (const { resolve, reject } of waiters) {
       if (reason === undefined) resolve();
       else reject(reason);

@@ -200,7 +200,7 @@ export class Running {
     this.#lost = true;
     // It may have been given up under an earlier lease, and gone on under this one.
     this.givenUp = false;
-    this.checkpoint.release(new JobAbort('lease_lost'));
+    this.checkpoint.release(() => new JobAbort('lease_lost'));
   }
 
   /** It was not lost after all, and is renewed again until the handler, which was told, has ended. */
@@ -267,7 +267,7 @@ export class Running {
     this.givenUp = false;
     this.stuck = false;
     this.#abort?.abort(new JobAbort(reason));
-    this.checkpoint.release(new JobAbort(reason));
+    this.checkpoint.release(() => new JobAbort(reason));
     return true;
   }
 
@@ -294,7 +294,7 @@ export class Running {
   end(): void {
     this.#ended = true;
     this.checkpoint.clear();
-    this.checkpoint.release(isOver());
+    this.checkpoint.release(isOver);
   }
 }
 
