@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from './client.ts';
 import { backoffMs } from './clock.ts';
@@ -79,6 +80,8 @@ export class Settler {
 
   constructor(options: SettlerOptions) {
     this.#options = options;
+    // Each outcome that is put off listens to it; Node.js would warn of a leak from the eleventh on.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   /** Resolves to the database's answer; to undefined if it does not take what the outcome says, or on close. */
