@@ -1,6 +1,8 @@
 import pg from 'pg';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { CheckpointSlot } from '../../client/checkpoint.ts';
 import { Client } from '../../client/index.ts';
+import { JsonText } from '../../client/json.ts';
 import { Portion } from '../../client/portion.ts';
 import { createDatabase } from '../support/database.ts';
 import { startProxy } from '../support/proxy.ts';
@@ -388,6 +390,30 @@ describe('S08 a scheduler', () => {
     for (const id of [held, next]) await scheduler.settled(id ?? '');
   });
 
+  test('S08 outcomes that are held make Node.js warn of nothing, however many they are', async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error) => warnings.push(warning);
+    process.on('warning', note);
+    onTestFinished(() => void process.off('warning', note));
+    const queue = await createQueue();
+    const payloads = Array.from({ length: 20 }, (_, payload) => ({ payload }));
+    const ids = await client.enqueueMany(queue, payloads);
+    const [proxy, gate] = [await proxied(), new Gate()];
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: ids.length,
+      handlers: { [queue]: () => gate.pass() },
+    });
+    await until(() => gate.reached === ids.length);
+    await one.begin();
+    await one.rows('select from leasehold.lease where job_id = any ($1) for update', [ids]);
+    gate.open();
+    await until(() => proxy.seen('complete_many(').length >= 3);
+    await one.rollback();
+    for (const id of ids) await scheduler.settled(id);
+    expect(warnings).toEqual([]);
+  });
+
   test('S08 an outcome whose last checkpoint meets a held lease holds up no other', async () => {
     const queue = await createQueue();
     const leaking = await client.enqueue(queue, 'leak');
@@ -449,6 +475,25 @@ describe('S10 a flood of checkpoints', () => {
     });
     expect(await scheduler.settled(id)).toMatchObject({ status: 'released' });
     expect((await client.job(id)).checkpoint).toBe(30_000);
+  });
+
+  test('S10 an attempt that ends makes an error only for those who wait for a checkpoint', async () => {
+    const made: Error[] = [];
+    const make = () => {
+      made.push(new Error('over'));
+      return made[0] as Error;
+    };
+    const slot = new CheckpointSlot();
+    slot.release(make);
+    expect(made).toEqual([]);
+    slot.offer(new JsonText('1'));
+    const waits = [slot.wait(), slot.wait()];
+    slot.release(make);
+    expect(await Promise.allSettled(waits)).toEqual([
+      { status: 'rejected', reason: made[0] },
+      { status: 'rejected', reason: made[0] },
+    ]);
+    expect(made).toHaveLength(1);
   });
 
   test('S10 whoever waits for a checkpoint does not wait for later ones', async () => {
