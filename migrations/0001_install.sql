@@ -2244,6 +2244,7 @@ create or replace function leasehold._excess(
 )
   returns bigint[]
   language plpgsql
+  stable
   set search_path = pg_catalog, pg_temp
 as $$
 begin
