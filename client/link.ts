@@ -4,6 +4,7 @@ import pg from 'pg';
 import type { Queryable } from './client.ts';
 import { backoffMs } from './clock.ts';
 import { isOfServer, LeaseholdError, SQLSTATES, sqlstateOf } from './errors.ts';
+import { BEGIN } from './statement.ts';
 
 /** Longest time the first attempt to connect may take. */
 const CONNECT_MS = 2000;
@@ -270,8 +271,6 @@ type Query = pg.QueryConfig & { readonly rowMode?: 'array' };
 const AS_TEXT = {
   getTypeParser: () => (value: string) => value,
 } as unknown as pg.CustomTypesConfig;
-
-const BEGIN = 'begin isolation level read committed';
 
 /** The prepared statement is not there, is there already, or answers another type since the schema changed. */
 const UNPREPARED: readonly string[] = ['26000', '42P05', '0A000'];

@@ -1,6 +1,9 @@
 import { LeaseholdError } from './errors.ts';
 import { toJson } from './json.ts';
 
+/** Functions that lease, renew, settle or move jobs refuse any other isolation. */
+export const BEGIN = 'begin isolation level read committed';
+
 /*
  * A parameter of a statement, as text that PostgreSQL makes what the function takes: drivers differ in what
  * they make of a JSON, an array or a span. Names are complete, since a session's search_path may begin elsewhere.

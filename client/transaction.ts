@@ -7,6 +7,7 @@ import { LeaseholdError, sqlstateOf } from './errors.ts';
 import { describeResult, type JsonText } from './json.ts';
 import { toResult } from './runner.ts';
 import { deadLetter, EFFECTS_NOT_COMMITTED, hasCompleted, type Outcome } from './running.ts';
+import { BEGIN } from './statement.ts';
 import type { Lease, Settlement } from './types.ts';
 
 export interface TransactionOptions {
@@ -91,7 +92,7 @@ export class Transactions {
     let result: R;
     let settlement: Settlement;
     try {
-      await connection.query('begin isolation level read committed');
+      await connection.query(BEGIN);
       const client = Client.unchecked(connection);
       await client.assertLease(lease.jobId, lease.token);
       result = await work(connection);
@@ -177,15 +178,18 @@ export class Transactions {
     return pool;
   }
 
-  /** Asks the database at READ COMMITTED, whatever isolation its transactions begin with. */
-  async #ask<T>(question: (client: Client) => Promise<T>): Promise<T> {
-    const pool = await this.#opened();
-    const connection = await pool.connect();
-    let isOver = false;
-    try {
-      await connection.query('begin isolation level read committed');
+  /** Asks the database at READ COMMITTED, whatever isolation its transactions begin with, until the signal fires. */
+  async #ask<T>(signal: AbortSignal, question: (client: Client) => Promise<T>): Promise<T> {
+    const connection = await this.#connect(signal);
+    const asking = async (): Promise<T> => {
+      await connection.query(BEGIN);
       const answer = await question(Client.unchecked(connection));
       await connection.query('commit');
+      return answer;
+    };
+    let isOver = false;
+    try {
+      const answer = await unlessAborted(asking(), signal);
       isOver = true;
       return answer;
     } finally {
@@ -201,17 +205,11 @@ export class Transactions {
     const { signal } = holder;
     for (let tries = 0; !signal.aborted && !this.#closed; tries++) {
       try {
-        const [answer] = await unlessAborted(
-          this.#ask((client) => client.heartbeatMany([lease])),
-          signal,
-        );
+        const [answer] = await this.#ask(signal, (client) => client.heartbeatMany([lease]));
         if (answer?.status === 'ok' || answer?.status === 'revived') return false;
         if (answer?.status === 'lost') {
           const failure = { ...lease, error: EFFECTS_NOT_COMMITTED.error };
-          const [settlement] = await unlessAborted(
-            this.#ask((client) => client.failMany([failure])),
-            signal,
-          );
+          const [settlement] = await this.#ask(signal, (client) => client.failMany([failure]));
           if (settlement !== undefined && hasCompleted(holder, settlement)) return true;
           const status: string | undefined = settlement?.status;
           // Erased by this transaction or, since the lease may be lost, by another worker: nobody knows.

@@ -524,6 +524,29 @@ describe('S01 transaction', () => {
     expect(await effects(id)).toEqual([1]);
   });
 
+  test('S01 a question about a commit that is never answered keeps no connection once the signal has fired', async () => {
+    const queue = await createQueue();
+    const proxy = await proxied();
+    const id = await client.enqueue(queue, {});
+    const scheduler = await startRecorded({
+      connection: proxy.url,
+      concurrency: 1,
+      handlers: {
+        [queue]: (_, { transaction }) =>
+          transaction(async () => {
+            proxy.plant({ sql: 'commit', at: 'before-query', deed: 'rst' });
+            proxy.plant({ sql: 'begin isolation', at: 'before-query', deed: 'black-hole' });
+          }),
+      },
+    });
+    await scheduler.event('listener:connected');
+    await until(() => proxy.seen('begin isolation').length === 2);
+    await client.cancel(id);
+    const [, asked] = proxy.seen('begin isolation');
+    await until(() => asked?.connection.closed === true);
+    await scheduler.event('job:settled', ({ jobId }) => jobId === id);
+  });
+
   test('S01 a commit that nobody can ask about is confirmed once the database is back', async () => {
     const queue = await createQueue();
     const proxy = await proxied();
