@@ -15,7 +15,6 @@ as $$
 declare
   v_lock_timeout text := leasehold._limit_waits();
 begin
-
   -- Heartbeats of others must pass an assertion, and assertions each other: no stronger than the caller needs.
   if p_strength = 'key share' then
     perform from leasehold.lease as lease

@@ -22,25 +22,18 @@ begin
 
   if p_outcome is null then
     -- Whoever has just been given a job by its dedup key holds that row until his commit.
-    with keyed as materialized (
-      select job.job_id, job.queue_id, job.dedup_key
+    with own as materialized (
+      select dedup.queue_id, dedup.dedup_key, dedup.job_id
       from leasehold.job as job
-      where job.job_id = any (p_job_ids)
-        and job.dedup_key is not null
-    ), own as materialized (
-      select keyed.job_id
-      from keyed
       join leasehold.dedup as dedup
-        on dedup.queue_id = keyed.queue_id
-        and dedup.dedup_key = keyed.dedup_key
-        and dedup.job_id = keyed.job_id
+        on dedup.queue_id = job.queue_id
+        and dedup.dedup_key = job.dedup_key
+        and dedup.job_id = job.job_id
+      where job.job_id = any (p_job_ids)
     ), free as materialized (
       select dedup.job_id
-      from keyed
-      join leasehold.dedup as dedup
-        on dedup.queue_id = keyed.queue_id
-        and dedup.dedup_key = keyed.dedup_key
-        and dedup.job_id = keyed.job_id
+      from own
+      join leasehold.dedup as dedup using (queue_id, dedup_key, job_id)
       for update of dedup skip locked
     )
     select array_agg(wanted.job_id) into p_job_ids
