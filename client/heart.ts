@@ -130,7 +130,7 @@ export class Heart {
     let nextMs = jittered(heartbeatMs);
     try {
       if (all && (await this.#renewAll())) nextMs = Math.min(nextMs, heartbeatMs / 4);
-      // Whether it fails, no checkpoint has to wait for.
+      // A registration that is slow or fails holds up no checkpoint.
       const registered = all && !this.#stopped ? register() : undefined;
       registered?.catch(() => undefined);
       // Renewals do not wait for checkpoints: those that are left go in the next round.
